@@ -1,0 +1,28 @@
+//! Everything that is true about certificates, keys and names.
+//!
+//! Pure: bytes and `now` go in, values come out. Nothing in here opens a file or a
+//! socket, or reads a clock.
+
+mod capabilities;
+mod certificate;
+mod chain;
+mod credential;
+mod explain;
+mod index;
+mod issue;
+mod key;
+mod name;
+mod rank;
+mod trust;
+
+pub use capabilities::{ClientCapabilities, ClientKind};
+pub use certificate::{Certificate, CertificateError, NameSource};
+pub use chain::{Bundle, ChainError, read_bundle};
+pub use credential::{Credential, CredentialError, Problem, ProblemCode};
+pub use explain::{Explanation, Lost, NextChange, Outcome, Winner};
+pub use index::{CertIndex, LiveIndex, Query, Selected, Selection, UnknownName};
+pub use issue::{IssueError, KeyAlgorithm, NewCertificate, Subject, self_signed};
+pub use key::{KeyError, KeyType, PrivateKey};
+pub use name::{DnsName, NameError, NamePattern};
+pub use rank::{Matched, Order, Rank, Standing, StandingKind, Validity};
+pub use trust::{AnchorSource, TrustAnchors};

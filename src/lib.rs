@@ -1,0 +1,11 @@
+//! Gatepost: a TLS reverse proxy for legacy mail servers and the web servers beside them.
+//!
+//! The library exists for the binary, the tests, the benchmarks and the fuzz targets; it
+//! makes no promise of stability. `ARCHITECTURE.md` has the picture.
+
+pub mod cert;
+pub mod config;
+pub mod metrics;
+pub mod store;
+pub mod time;
+pub mod wire;
