@@ -1,0 +1,10 @@
+//! What the proxy promises, shown on the real binary and with real peers: one test binary, one
+//! module for each group of promises. `tests/run` installs the programs that it needs.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(
+    dead_code,
+    reason = "helpers are written once for all groups of promises"
+)]
+
+mod common;
