@@ -37,6 +37,10 @@ pub enum ProblemCode {
     Expired,
     /// Before its beginning.
     NotYetValid,
+    /// A key file that others than its owner may read.
+    KeyReadable,
+    /// A file that another of the same NAME takes the place of.
+    Shadowed,
     /// A file that cannot be used at all.
     SetAside,
 }
