@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::UnixTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Where the time of day comes from.
 #[derive(Clone, Debug)]
@@ -41,8 +42,34 @@ impl Clock {
     }
 }
 
+/// Seconds since the Unix epoch as people and documents write them: RFC 3339 in UTC. What no
+/// calendar holds is the number itself.
+pub fn rfc3339(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}
+
 impl rustls::time_provider::TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
         Some(self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn seconds_as_text() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_781_913_599, "2026-06-19T23:59:59Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (i64::MAX, "9223372036854775807"),
+        ] {
+            assert_eq!(rfc3339(seconds), expected);
+        }
     }
 }
