@@ -1,13 +1,39 @@
 //! Owner of the certificate folder: scan, change, publish.
 //!
-//! One writer: every operation holds the store's mutex and the folder's lock, validates,
-//! writes, builds a new index and publishes it, in this order. All calls block; callers on
-//! the runtime use `spawn_blocking`.
+//! One writer: every operation holds the store's mutex and the folder's lock, reads what others
+//! changed meanwhile, validates, writes, reads again, and publishes a new index, in this order.
+//! All calls that change something block; callers on the runtime use `spawn_blocking`. What
+//! makes a certificate good or better than another is `cert`'s to know.
 
-use std::path::PathBuf;
+mod anchors;
+mod atomic;
+mod change;
+mod error;
+mod first_start;
+mod import;
+mod layout;
+mod report;
+mod scan;
+mod state;
 
-use crate::cert::{LiveIndex, NewCertificate, Order, Problem};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::cert::{Credential, LiveIndex, NewCertificate, Order, Problem};
+use crate::store::anchors::Roots;
+use crate::store::atomic::{FolderLock, Step};
+use crate::store::first_start::first_start;
+use crate::store::import::{Given, Pair, date_problem, made};
+use crate::store::layout::{Listing, name_for, valid_name};
+use crate::store::report::{log_changes, log_set_aside};
+use crate::store::state::State;
 use crate::time::Clock;
+
+pub use error::StoreError;
 
 /// Where trust comes from besides `trust/` in the folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,7 +59,14 @@ pub struct Options {
 
 /// The folder, what was read from it, and the index made of it.
 #[derive(Debug)]
-pub struct CertStore {}
+pub struct CertStore {
+    /// Held by whoever changes something; readers take `state` alone.
+    writer: Mutex<()>,
+    state: ArcSwap<State>,
+    live: LiveIndex,
+    clock: Clock,
+    updates: AtomicU64,
+}
 
 /// One line of `cert list`.
 #[derive(Clone, Debug)]
@@ -41,7 +74,7 @@ pub enum Entry {
     /// A certificate that can be served.
     Certificate {
         /// The credential.
-        credential: std::sync::Arc<crate::cert::Credential>,
+        credential: Arc<Credential>,
         /// Whether it is the default certificate.
         default: bool,
         /// A newer file of this NAME that could not be used, if there is one.
@@ -54,11 +87,21 @@ pub enum Entry {
     },
     /// Files that cannot be used.
     SetAside {
-        /// NAME.
+        /// NAME, or the file if it is none of a NAME.
         name: String,
         /// Why.
         problem: Problem,
     },
+}
+
+impl Entry {
+    /// NAME, or the file if it is none of a NAME.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Certificate { credential, .. } => &credential.name,
+            Self::Request { name } | Self::SetAside { name, .. } => name,
+        }
+    }
 }
 
 /// What an import did.
@@ -70,75 +113,312 @@ pub struct Imported {
     pub problems: Vec<Problem>,
 }
 
-/// Why an operation was refused or failed; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No certificate of that NAME.
-    #[error("no certificate {name:?} (known: {known})")]
-    Unknown {
-        /// NAME asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// What was asked for cannot be done.
-    #[error("{0}")]
-    Refused(String),
-    /// The file system said no.
-    #[error("{path}: {action}")]
-    Io {
-        /// What it was about.
-        path: String,
-        /// What was tried, as in "cannot write".
-        action: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
+/// Figures for the metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stats {
+    /// Indexes published since the start.
+    pub updates: u64,
+    /// Certificates that can be served.
+    pub certificates: usize,
+    /// Distinct names in the index.
+    pub names: usize,
+    /// Files set aside, those included whose predecessor is served on.
+    pub set_aside: usize,
 }
 
 impl CertStore {
     /// Opens (and at the first start makes) the folder, reads it and publishes the index.
-    pub fn open(_options: Options, _live: LiveIndex, _clock: Clock) -> Result<Self, StoreError> {
-        todo!()
+    pub fn open(options: Options, live: LiveIndex, clock: Clock) -> Result<Self, StoreError> {
+        let state = load(options, None, &clock)?;
+        live.publish(state.index());
+        log_set_aside(&state, None);
+        tracing::info!(
+            directory = %state.options.directory.display(),
+            certificates = state.credentials().count(),
+            names = live.load().names(),
+            set_aside = state.set_aside().count(),
+            default = state.default_name(clock.now()),
+            "certificates loaded"
+        );
+        let state = ArcSwap::from_pointee(state);
+        Ok(Self {
+            writer: Mutex::new(()),
+            state,
+            live,
+            clock,
+            updates: AtomicU64::new(1),
+        })
     }
 
     /// Takes new options (a reload) and reads the folder again; a failure changes nothing.
-    pub fn reload(&self, _options: Options) -> Result<(), StoreError> {
-        todo!()
+    pub fn reload(&self, options: Options) -> Result<(), StoreError> {
+        let _writer = self.write();
+        let before = self.state.load_full();
+        self.publish(load(options, Some(&before), &self.clock)?);
+        Ok(())
     }
 
-    /// Everything in the folder, in the order of NAME.
+    /// Everything in the folder, in the order of NAME; a certificate comes before the request
+    /// of the same NAME.
     pub fn entries(&self) -> Vec<Entry> {
-        todo!()
+        let state = self.state.load();
+        let default = state.default_name(self.clock.now());
+        let mut entries = Vec::new();
+        for (name, slot) in &state.slots {
+            match (&slot.loaded, &slot.problem) {
+                (Some(loaded), problem) => entries.push(Entry::Certificate {
+                    credential: Arc::clone(&loaded.credential),
+                    default: default.as_ref() == Some(name),
+                    replaced_by: problem.clone(),
+                }),
+                (None, Some(problem)) => entries.push(set_aside(name, problem)),
+                (None, None) => {}
+            }
+            entries.extend(slot.request.as_ref().map(|request| match request {
+                Ok(()) => Entry::Request { name: name.clone() },
+                Err(problem) => set_aside(name, problem),
+            }));
+        }
+        entries.extend(
+            state
+                .others()
+                .iter()
+                .map(|(file, problem)| set_aside(file, problem)),
+        );
+        entries.sort_by(|a, b| a.name().cmp(b.name()));
+        entries
     }
 
-    /// NAME of the default certificate.
+    /// The certificate of this NAME, if it can be served.
+    pub fn get(&self, name: &str) -> Option<Arc<Credential>> {
+        self.state.load().credential(name).cloned()
+    }
+
+    /// NAME of the default certificate: the one chosen, or if that cannot be served, the one
+    /// that stands in for it now.
     pub fn default_name(&self) -> Option<String> {
-        todo!()
+        self.state.load().default_name(self.clock.now())
     }
 
-    /// Takes a certificate (with its intermediates) and its key, PEM.
+    /// The folder.
+    pub fn directory(&self) -> PathBuf {
+        self.state.load().options.directory.clone()
+    }
+
+    /// Figures for the metrics.
+    pub fn stats(&self) -> Stats {
+        let state = self.state.load();
+        Stats {
+            updates: self.updates.load(Ordering::Relaxed),
+            certificates: state.credentials().count(),
+            names: self.live.load().names(),
+            set_aside: state.set_aside().count(),
+        }
+    }
+
+    /// Takes a certificate (with its intermediates) and its key, PEM. Without a key, one in the
+    /// folder that fits is used.
     pub fn import(
         &self,
-        _certificate_pem: &[u8],
-        _key_pem: Option<&[u8]>,
-        _name: Option<&str>,
+        certificate_pem: &[u8],
+        key_pem: Option<&[u8]>,
+        name: Option<&str>,
     ) -> Result<Imported, StoreError> {
-        todo!()
+        let name = name.map(valid_name).transpose()?;
+        let given = Given::read(certificate_pem, key_pem)?;
+        self.change(|state, listing| {
+            let pair = given.pair(state, listing, name)?;
+            put(state, listing, pair, name, &self.clock)
+        })
     }
 
     /// Makes a self-signed certificate; its NAME.
-    pub fn create(&self, _new: &NewCertificate, _name: Option<&str>) -> Result<String, StoreError> {
-        todo!()
+    pub fn create(&self, new: &NewCertificate, name: Option<&str>) -> Result<String, StoreError> {
+        let name = name.map(valid_name).transpose()?;
+        let pair = made(new, self.clock.now())?;
+        let imported =
+            self.change(|state, listing| put(state, listing, pair, name, &self.clock))?;
+        Ok(imported.name)
     }
 
-    /// Removes a certificate and its key.
-    pub fn remove(&self, _name: &str, _force: bool) -> Result<(), StoreError> {
-        todo!()
+    /// Removes a certificate and its key, or a request and its key if there is no certificate.
+    /// The default certificate is removed only if `force` is set.
+    pub fn remove(&self, name: &str, force: bool) -> Result<(), StoreError> {
+        self.change(|state, listing| {
+            if !state.slots.contains_key(name) {
+                return Err(unknown(state, name));
+            }
+            let is_default = state.default_name(self.clock.now()).as_deref() == Some(name);
+            let files = listing.files(name);
+            if is_default && files.certificate() && !force {
+                return Err(StoreError::DefaultCertificate {
+                    name: name.to_owned(),
+                });
+            }
+            let chosen = files.certificate() && state.default.as_deref() == Some(name);
+            Ok((change::remove(name, files, chosen), ()))
+        })
     }
 
     /// Makes a certificate the default one.
-    pub fn set_default(&self, _name: &str) -> Result<(), StoreError> {
-        todo!()
+    pub fn set_default(&self, name: &str) -> Result<(), StoreError> {
+        self.change(|state, _| {
+            let slot = state.slots.get(name).ok_or_else(|| unknown(state, name))?;
+            if slot.loaded.is_some() {
+                return Ok((change::set_default(name), ()));
+            }
+            let reason = match &slot.problem {
+                Some(problem) => problem.message.clone(),
+                None => "it is a request that waits for its certificate".to_owned(),
+            };
+            Err(StoreError::NotServed {
+                name: name.to_owned(),
+                reason,
+            })
+        })
     }
+
+    /// One change: `plan` sees the folder as it is under the lock and says what to write.
+    fn change<T>(
+        &self,
+        plan: impl FnOnce(&State, &Listing) -> Result<(Vec<Step>, T), StoreError>,
+    ) -> Result<T, StoreError> {
+        let _writer = self.write();
+        let before = self.state.load_full();
+        let directory = before.options.directory.as_path();
+        let _lock = FolderLock::acquire(directory)?;
+        let listing = settle(directory)?;
+        let read = |listing: &Listing, previous: &State| {
+            State::read(
+                previous.options.clone(),
+                Arc::clone(&previous.roots),
+                listing,
+                Some(previous),
+            )
+        };
+        let current = read(&listing, &before)?;
+        let (steps, done) = plan(&current, &listing)?;
+        let applied = atomic::apply(directory, &steps);
+        // What is in force is what is on the disk, even if not all of it could be written.
+        self.publish(read(&Listing::read(directory)?, &current)?);
+        applied.map(|()| done)
+    }
+
+    fn write(&self) -> MutexGuard<'_, ()> {
+        // The mutex guards no data of its own: a panic leaves nothing half-done behind it.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, state: State) {
+        let before = self.state.load_full();
+        self.live.publish(state.index());
+        self.updates.fetch_add(1, Ordering::Relaxed);
+        log_changes(&state, &before, &self.clock);
+        log_set_aside(&state, Some(&before));
+        self.state.store(Arc::new(state));
+    }
+}
+
+fn set_aside(name: &str, problem: &Problem) -> Entry {
+    Entry::SetAside {
+        name: name.to_owned(),
+        problem: problem.clone(),
+    }
+}
+
+fn unknown(state: &State, name: &str) -> StoreError {
+    const SHOWN: usize = 10;
+    let mut known: Vec<&str> = state
+        .slots
+        .keys()
+        .map(String::as_str)
+        .take(SHOWN + 1)
+        .collect();
+    if known.len() > SHOWN {
+        known[SHOWN] = "…";
+    }
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    StoreError::Unknown {
+        name: name.to_owned(),
+        known,
+    }
+}
+
+/// Plans the place of a certificate after a last look at whether it can be served.
+fn put(
+    state: &State,
+    listing: &Listing,
+    pair: Pair,
+    name: Option<&str>,
+    clock: &Clock,
+) -> Result<(Vec<Step>, Imported), StoreError> {
+    let Pair {
+        certificate,
+        chain,
+        key,
+    } = pair;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => listing.free_name(&name_for(&certificate.names, &certificate.addresses)?),
+    };
+    let made = Credential::new(
+        &name,
+        chain.clone(),
+        std::slice::from_ref(&key),
+        state.anchors(),
+    );
+    let credential = made.map_err(|source| StoreError::Unusable {
+        name: name.clone(),
+        source,
+    })?;
+    let mut problems = credential.problems;
+    problems.extend(date_problem(certificate.validity, clock.now()));
+    let there = (listing.files(&name), state.slots.get(&name));
+    let steps = change::replace(&state.options.directory, &name, &chain, &key, there)?;
+    Ok((steps, Imported { name, problems }))
+}
+
+/// Reads everything from the start: trust, folder (made if need be), first certificate.
+fn load(options: Options, previous: Option<&State>, clock: &Clock) -> Result<State, StoreError> {
+    let roots = Roots::load(&options.trust)?;
+    let roots = match previous {
+        Some(previous) if *previous.roots == roots => Arc::clone(&previous.roots),
+        _ => Arc::new(roots),
+    };
+    let directory = options.directory.as_path();
+    atomic::make_folder(directory)?;
+    let (_lock, listing) = match FolderLock::acquire(directory) {
+        Ok(lock) => {
+            let listing = settle(directory)?;
+            (Some(lock), first_start(directory, listing, clock)?)
+        }
+        Err(StoreError::Io { source, .. }) if read_only(&source) => {
+            tracing::warn!(directory = %directory.display(), error = %source, "the folder cannot be written to");
+            (None, Listing::read(directory)?)
+        }
+        Err(error) => return Err(error),
+    };
+    State::read(options.clone(), roots, &listing, previous)
+}
+
+fn read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Lists the folder after finishing what a process that died left unfinished.
+fn settle(directory: &Path) -> Result<Listing, StoreError> {
+    let listing = Listing::read(directory)?;
+    let steps = change::leftovers(&listing);
+    if steps.is_empty() {
+        return Ok(listing);
+    }
+    atomic::apply(directory, &steps)?;
+    Listing::read(directory)
 }

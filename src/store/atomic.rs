@@ -1,0 +1,246 @@
+//! Files that are whole at every instant: written beside their place, synced, renamed.
+//!
+//! A change is a list of [`Step`]s. All that is to be written is on the disk before the first
+//! step takes effect, so that a full disk changes nothing; each step is one rename or one
+//! removal, synced before the next.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+use crate::store::StoreError;
+use crate::store::layout::{LOCK, TEMPORARY};
+
+/// Larger files are not certificates.
+pub(super) const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// One step of a change, by file name in the folder. Not `Debug`: it may hold a key.
+pub(super) enum Step {
+    /// The file has these contents.
+    Write {
+        file: String,
+        contents: String,
+        /// Mode 0600 instead of 0644.
+        secret: bool,
+    },
+    /// The file is gone.
+    Remove { file: String },
+}
+
+impl Step {
+    pub(super) fn secret(file: String, contents: String) -> Self {
+        Self::Write {
+            file,
+            contents,
+            secret: true,
+        }
+    }
+
+    pub(super) fn public(file: String, contents: String) -> Self {
+        Self::Write {
+            file,
+            contents,
+            secret: false,
+        }
+    }
+
+    pub(super) fn remove(file: String) -> Self {
+        Self::Remove { file }
+    }
+}
+
+/// A step that cannot fail any more for want of room.
+enum Staged<'a> {
+    Rename(NamedTempFile, &'a str),
+    Remove(&'a str),
+}
+
+/// Carries a change out. [`StoreError::Unsettled`] if it stopped after its first step.
+pub(super) fn apply(directory: &Path, steps: &[Step]) -> Result<(), StoreError> {
+    let staged: Vec<Staged<'_>> = steps
+        .iter()
+        .map(|step| stage(directory, step))
+        .collect::<Result<_, _>>()?;
+    for (done, step) in staged.into_iter().enumerate() {
+        commit(directory, step).map_err(|error| match done {
+            0 => error,
+            _ => StoreError::Unsettled {
+                source: Box::new(error),
+            },
+        })?;
+    }
+    Ok(())
+}
+
+fn stage<'a>(directory: &Path, step: &'a Step) -> Result<Staged<'a>, StoreError> {
+    match step {
+        Step::Remove { file } => Ok(Staged::Remove(file)),
+        Step::Write {
+            file,
+            contents,
+            secret,
+        } => match write(directory, contents, *secret) {
+            Ok(temporary) => Ok(Staged::Rename(temporary, file)),
+            Err(source) => Err(StoreError::io(
+                &directory.join(file),
+                "cannot write",
+                source,
+            )),
+        },
+    }
+}
+
+fn write(directory: &Path, contents: &str, secret: bool) -> io::Result<NamedTempFile> {
+    let mut temporary = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(directory)?;
+    hand_over(directory, temporary.as_file())?;
+    temporary.write_all(contents.as_bytes())?;
+    if !secret {
+        temporary
+            .as_file()
+            .set_permissions(Permissions::from_mode(0o644))?;
+    }
+    temporary.as_file().sync_all()?;
+    Ok(temporary)
+}
+
+fn commit(directory: &Path, step: Staged<'_>) -> Result<(), StoreError> {
+    match step {
+        Staged::Rename(temporary, file) => {
+            let path = directory.join(file);
+            let renamed = temporary.persist(&path);
+            renamed.map_err(|e| StoreError::io(&path, "cannot replace", e.error))?;
+        }
+        Staged::Remove(file) => {
+            let path = directory.join(file);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io(&path, "cannot remove", source));
+                }
+                _ => {}
+            }
+        }
+    }
+    let synced = File::open(directory).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| StoreError::io(directory, "cannot sync the folder", source))
+}
+
+/// What root writes into somebody's folder belongs to that somebody, or a proxy that runs as
+/// that user could not read its own key.
+fn hand_over(directory: &Path, file: &File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory)?;
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+}
+
+/// Makes the folder, for its owner alone, if it is not there.
+pub(super) fn make_folder(directory: &Path) -> Result<(), StoreError> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|source| StoreError::io(directory, "cannot make the folder", source))
+}
+
+/// The folder's lock: one writer at a time, of all processes. Released when dropped.
+#[derive(Debug)]
+pub(super) struct FolderLock(
+    #[expect(dead_code, reason = "the lock lives as long as its descriptor")] File,
+);
+
+impl FolderLock {
+    /// Waits for the lock.
+    pub(super) fn acquire(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(LOCK);
+        let lock = || -> io::Result<File> {
+            let file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
+                .open(&path)?;
+            hand_over(directory, &file)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock()
+            .map(Self)
+            .map_err(|source| StoreError::io(&path, "cannot lock", source))
+    }
+}
+
+fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).expect("open flags fit a C int")
+}
+
+/// A regular file's contents and mode.
+pub(super) struct Contents {
+    pub(super) bytes: Vec<u8>,
+    pub(super) mode: u32,
+}
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("a symbolic link to nothing")]
+    Dangling,
+    #[error("{0}, expected a regular file")]
+    Kind(&'static str),
+    #[error("{0} bytes, expected at most {limit}", limit = LARGEST_FILE)]
+    TooLarge(u64),
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+}
+
+/// Reads a regular file, through symbolic links, without ever waiting for a FIFO or touching a
+/// device: what it is, is asked before it is opened, and again of what was opened.
+pub(super) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => ReadError::Dangling,
+        _ => ReadError::Io(error),
+    })?;
+    acceptable(&metadata)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY))
+        .open(path)
+        .map_err(ReadError::Io)?;
+    let metadata = file.metadata().map_err(ReadError::Io)?;
+    acceptable(&metadata)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(ReadError::Io)?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= LARGEST_FILE => Ok(Contents {
+            bytes,
+            mode: metadata.mode() & 0o7777,
+        }),
+        _ => Err(ReadError::TooLarge(metadata.len())),
+    }
+}
+
+fn acceptable(metadata: &fs::Metadata) -> Result<(), ReadError> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return match metadata.len() {
+            length if length > LARGEST_FILE => Err(ReadError::TooLarge(length)),
+            _ => Ok(()),
+        };
+    }
+    Err(ReadError::Kind(match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }))
+}

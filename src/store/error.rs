@@ -1,0 +1,137 @@
+//! What can go wrong with the folder, in words an operator can act on.
+
+use std::io;
+use std::path::Path;
+
+use crate::cert::{CertificateError, ChainError, CredentialError, IssueError};
+
+/// Why an operation was refused or failed. Everything but [`StoreError::Io`] and
+/// [`StoreError::Unsettled`] is found before the first byte is written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No certificate of that NAME.
+    #[error("no certificate {name:?} (known: {known})")]
+    Unknown {
+        /// NAME asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A text that cannot be a NAME.
+    #[error("{name:?} cannot name a certificate: {reason}")]
+    BadName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A certificate that covers no name, and no NAME was given.
+    #[error("the certificate names no host: say what it is to be called")]
+    NoHostName,
+    /// The default certificate is removed only on purpose.
+    #[error("{name:?} is the default certificate: make another one the default first, or force it")]
+    DefaultCertificate {
+        /// NAME.
+        name: String,
+    },
+    /// A certificate that cannot be served was to become the default.
+    #[error("{name:?} cannot be the default certificate: {reason}")]
+    NotServed {
+        /// NAME.
+        name: String,
+        /// Why it is not served.
+        reason: String,
+    },
+    /// What was given could not be read.
+    #[error("cannot read the {what} that was given")]
+    Input {
+        /// "certificate" or "key".
+        what: &'static str,
+        /// What was found.
+        source: ChainError,
+    },
+    /// Nothing in what was given is a certificate.
+    #[error("found no certificate in what was given, expected PEM (-----BEGIN CERTIFICATE-----)")]
+    NoCertificate,
+    /// A block that says it is a certificate and is none.
+    #[error("certificate {position} of what was given cannot be read")]
+    BadCertificate {
+        /// Counted from one.
+        position: usize,
+        /// What was found.
+        source: CertificateError,
+    },
+    /// A key file was given that holds no key.
+    #[error("found no private key in what was given, expected PEM (-----BEGIN PRIVATE KEY-----)")]
+    NoKeyGiven,
+    /// No key came with the certificate, and none in the folder fits it.
+    #[error("no key was given, and no key in {directory} fits the certificate")]
+    NoKey {
+        /// The folder.
+        directory: String,
+    },
+    /// Certificates and keys that have nothing to do with each other.
+    #[error("the key that was given is not the key of {}", certificates(*count))]
+    KeyMismatch {
+        /// How many certificates were given.
+        count: usize,
+    },
+    /// Certificate and key fit, and still cannot be served.
+    #[error("certificate {name:?} cannot be served")]
+    Unusable {
+        /// NAME it would have had.
+        name: String,
+        /// Why.
+        source: CredentialError,
+    },
+    /// A key of unknown use lies where the new one is to go.
+    #[error(
+        "{file} holds something that cannot be read and may be a key in use: move it away or choose another NAME"
+    )]
+    KeyInTheWay {
+        /// File in the folder.
+        file: String,
+    },
+    /// The certificate could not be made.
+    #[error("cannot make a certificate")]
+    Issue(#[from] IssueError),
+    /// A file of trust anchors without any.
+    #[error("{path}: found no trust anchor, expected PEM certificates")]
+    NoAnchor {
+        /// The file.
+        path: String,
+    },
+    /// The file system said no.
+    #[error("{path}: {action}")]
+    Io {
+        /// What it was about.
+        path: String,
+        /// What was tried, as in "cannot write".
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Some steps of a change are done and one failed; key and certificate fit each other all the same.
+    #[error("the change was not completed")]
+    Unsettled {
+        /// The step that failed.
+        source: Box<Self>,
+    },
+}
+
+impl StoreError {
+    pub(super) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            action,
+            source,
+        }
+    }
+}
+
+fn certificates(count: usize) -> String {
+    match count {
+        1 => "the certificate".to_owned(),
+        n => format!("any of the {n} certificates"),
+    }
+}
