@@ -5,6 +5,7 @@
 
 pub mod cert;
 pub mod config;
+pub mod log;
 pub mod metrics;
 pub mod store;
 pub mod time;
