@@ -148,7 +148,7 @@ fn read(what: &'static str, pem: &[u8]) -> Result<Bundle, StoreError> {
 }
 
 /// What the time of day says about a certificate.
-pub(super) fn date_problem(validity: Validity, now: UnixTime) -> Option<Problem> {
+pub fn date_problem(validity: Validity, now: UnixTime) -> Option<Problem> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if validity.not_after < now {
         let message = format!("expired at {}", rfc3339(validity.not_after));

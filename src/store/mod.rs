@@ -27,13 +27,14 @@ use crate::cert::{Credential, LiveIndex, NewCertificate, Order, Problem};
 use crate::store::anchors::Roots;
 use crate::store::atomic::{FolderLock, Step};
 use crate::store::first_start::first_start;
-use crate::store::import::{Given, Pair, date_problem, made};
+use crate::store::import::{Given, Pair, made};
 use crate::store::layout::{Listing, name_for, valid_name};
 use crate::store::report::{log_changes, log_set_aside};
 use crate::store::state::State;
 use crate::time::Clock;
 
 pub use error::StoreError;
+pub use import::date_problem;
 
 /// Where trust comes from besides `trust/` in the folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
