@@ -1,8 +1,14 @@
 //! PEM in, PEM out: the pile of certificates and keys that a file holds.
+//!
+//! Reads blocks and their order; what the certificates say, and which key fits, is for others.
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::cert::PrivateKey;
+use crate::cert::{KeyError, PrivateKey};
+
+/// Largest PEM text that is read, in bytes.
+const MAX_TEXT: usize = 1024 * 1024;
 
 /// What a PEM text holds.
 #[derive(Debug, Default)]
@@ -13,16 +19,164 @@ pub struct Bundle {
     pub keys: Vec<PrivateKey>,
 }
 
-/// Why a PEM text cannot be used.
+/// Why a PEM text cannot be used. Never quotes the text: it may hold a key.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// What was found and what was expected.
-    #[error("{0}")]
-    Malformed(String),
+    /// Nothing but white space.
+    #[error("empty: a PEM block was expected (-----BEGIN CERTIFICATE----- or a private key)")]
+    Empty,
+    /// Larger than any chain.
+    #[error("{found} bytes of PEM text, at most {MAX_TEXT} are read")]
+    TooLarge {
+        /// Size of the text.
+        found: usize,
+    },
+    /// No block at all.
+    #[error(
+        "no PEM block found{}, expected -----BEGIN CERTIFICATE----- or a private key",
+        looks_like(.hint)
+    )]
+    NoBlock {
+        /// What the bytes look like instead, if it can be told.
+        hint: Option<&'static str>,
+    },
+    /// Blocks, but none of use.
+    #[error("no certificate and no private key found, only {}", .labels.join(", "))]
+    NothingUsable {
+        /// Labels of the blocks found.
+        labels: Vec<String>,
+    },
+    /// `-----BEGIN …` without its `-----END …`.
+    #[error("PEM block {block} has no end: -----END {label}----- was expected")]
+    NoEnd {
+        /// Position of the block among certificates and keys, from 1.
+        block: usize,
+        /// Its label.
+        label: String,
+    },
+    /// A first line that does not end as it must.
+    #[error("PEM block {block} has a damaged first line, expected -----BEGIN LABEL-----")]
+    DamagedBegin {
+        /// Position of the block among certificates and keys, from 1.
+        block: usize,
+    },
+    /// Base64 that is none.
+    #[error("PEM block {block} is not base64")]
+    NotBase64 {
+        /// Position of the block among certificates and keys, from 1.
+        block: usize,
+    },
+    /// A private key that cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
-/// Reads PEM text: certificates and keys (PKCS#8, PKCS#1, SEC1), in any mixture.
-/// An encrypted key is refused by name.
-pub fn read_bundle(_pem: &[u8]) -> Result<Bundle, ChainError> {
-    todo!()
+fn looks_like(hint: &Option<&'static str>) -> String {
+    hint.map_or_else(String::new, |hint| format!(": the file looks like {hint}"))
+}
+
+/// Reads PEM text: certificates and keys (PKCS#8, PKCS#1, SEC1), in any mixture, with any
+/// text around the blocks. An encrypted key is refused by name, other blocks are passed over.
+pub fn read_bundle(pem: &[u8]) -> Result<Bundle, ChainError> {
+    if pem.len() > MAX_TEXT {
+        return Err(ChainError::TooLarge { found: pem.len() });
+    }
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
+    refuse_encrypted(pem)?;
+    let mut bundle = Bundle::default();
+    for (at, block) in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).enumerate() {
+        let (kind, der) = block.map_err(|error| damaged(at + 1, &error))?;
+        if kind == SectionKind::Certificate {
+            bundle.certificates.push(der.into());
+        } else if let Some(key) = PrivateKeyDer::from_pem(kind, der) {
+            bundle.keys.push(PrivateKey::from_der(key)?);
+        }
+    }
+    if bundle.certificates.is_empty() && bundle.keys.is_empty() {
+        return Err(nothing_found(pem));
+    }
+    Ok(bundle)
+}
+
+/// PEM text of certificates, one after the other.
+pub fn chain_pem(chain: &[CertificateDer<'_>]) -> String {
+    chain
+        .iter()
+        .map(|der| pem_text("CERTIFICATE", der))
+        .collect()
+}
+
+/// One PEM block with line feeds.
+pub(super) fn pem_text(label: &str, der: &[u8]) -> String {
+    let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
+    ::pem::encode_config(&::pem::Pem::new(label, der), config)
+}
+
+fn lines(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pem.split(|byte| matches!(byte, b'\n' | b'\r'))
+        .filter(|line| !line.is_empty())
+}
+
+/// Names what would otherwise be passed over (`ENCRYPTED PRIVATE KEY`) or be taken for
+/// damaged base64 (the headers of RFC 1421).
+fn refuse_encrypted(pem: &[u8]) -> Result<(), KeyError> {
+    let mut after_begin = false;
+    for line in lines(pem) {
+        if line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+            let form = "ENCRYPTED PRIVATE KEY";
+            return Err(KeyError::Encrypted { form });
+        }
+        if after_begin && line.starts_with(b"Proc-Type: 4,ENCRYPTED") {
+            let form = "Proc-Type: 4,ENCRYPTED";
+            return Err(KeyError::Encrypted { form });
+        }
+        after_begin = line.starts_with(b"-----BEGIN ");
+    }
+    Ok(())
+}
+
+/// Our own words for the reader's errors, which quote lines that may hold a key.
+fn damaged(block: usize, error: &pem::Error) -> ChainError {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => ChainError::NoEnd {
+            block,
+            label: label_text(end_marker),
+        },
+        pem::Error::IllegalSectionStart { .. } => ChainError::DamagedBegin { block },
+        _ => ChainError::NotBase64 { block },
+    }
+}
+
+/// A label, if it looks like one and not like a key that lost its line feeds.
+fn label_text(label: &[u8]) -> String {
+    const LONGEST: usize = 40;
+    let plain = label.len() <= LONGEST
+        && label
+            .iter()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b' ');
+    match str::from_utf8(label) {
+        Ok(label) if plain => label.to_owned(),
+        _ => "(damaged label)".to_owned(),
+    }
+}
+
+fn nothing_found(pem: &[u8]) -> ChainError {
+    const SHOWN: usize = 5;
+    if pem.trim_ascii().is_empty() {
+        return ChainError::Empty;
+    }
+    let labels: Vec<String> = lines(pem)
+        .filter_map(|line| line.strip_prefix(b"-----BEGIN "))
+        .map(|rest| label_text(rest.trim_ascii().strip_suffix(b"-----").unwrap_or(rest)))
+        .take(SHOWN)
+        .collect();
+    if !labels.is_empty() {
+        return ChainError::NothingUsable { labels };
+    }
+    let hint = match pem {
+        [0x30, ..] => Some("DER"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16 text"),
+        _ => None,
+    };
+    ChainError::NoBlock { hint }
 }

@@ -1,11 +1,24 @@
 //! A certificate chain with its key: what a handshake can serve.
+//!
+//! Decides whether chain and key belong together and can be used, and what is to be reported
+//! about them; knows nothing of files.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::cert::{Certificate, PrivateKey, Standing, TrustAnchors};
+use crate::cert::fingerprint::short_id;
+use crate::cert::key::{MAX_RSA_BITS, MIN_RSA_BITS};
+use crate::cert::path::{Step, Walk};
+use crate::cert::{Certificate, CertificateError, KeyType, PrivateKey};
+use crate::cert::{Standing, StandingKind, TrustAnchors};
+
+/// Most certificates that are sent in one handshake.
+const MAX_CHAIN: usize = 32;
 
 /// Something to report about a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +58,32 @@ pub enum ProblemCode {
     SetAside,
 }
 
+impl ProblemCode {
+    /// The name in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSubjectAltName => "no-subject-alt-name",
+            Self::UnusableName => "unusable-name",
+            Self::WeakSignature => "weak-signature",
+            Self::OldVersion => "old-version",
+            Self::CaCertificate => "ca-certificate",
+            Self::MissingIntermediate => "missing-intermediate",
+            Self::UnusedCertificate => "unused-certificate",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not-yet-valid",
+            Self::KeyReadable => "key-readable",
+            Self::Shadowed => "shadowed",
+            Self::SetAside => "set-aside",
+        }
+    }
+}
+
+impl fmt::Display for ProblemCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A chain and the key that fits it.
 #[derive(Debug)]
 pub struct Credential {
@@ -56,26 +95,183 @@ pub struct Credential {
     pub certified_key: Arc<CertifiedKey>,
     /// The facts that its rank is computed from.
     pub standing: Standing,
-    /// All that there is to report, certificate's own and chain's.
+    /// All that there is to report whatever the time, certificate's own and chain's.
     pub problems: Vec<Problem>,
 }
 
 /// Why chain and key cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// What was found, what was expected.
-    #[error("{0}")]
-    Unusable(String),
+    /// No certificate.
+    #[error("no certificate, expected the end-entity certificate and its intermediates")]
+    NoCertificate,
+    /// More than a chain.
+    #[error("{found} certificates, at most {MAX_CHAIN} can be one chain")]
+    TooManyCertificates {
+        /// How many.
+        found: usize,
+    },
+    /// One that cannot be read.
+    #[error("certificate {position} of the chain cannot be used")]
+    Certificate {
+        /// From 1, in the order of the file.
+        position: usize,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// The certificate is for a key that cannot sign.
+    #[error(
+        "the certificate is for a key that cannot be served ({found}), expected RSA of \
+         {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
+    )]
+    UnusableKey {
+        /// Kind of the key.
+        found: KeyType,
+    },
+    /// No key at all.
+    #[error("no private key")]
+    NoKey,
+    /// Another's key.
+    #[error(
+        "the certificate's key is not the key in the file (certificate's key id {certificate}, \
+         key's key id {})",
+        .keys.join(", ")
+    )]
+    KeyMismatch {
+        /// Beginning of the SHA-256 over the certificate's SubjectPublicKeyInfo.
+        certificate: String,
+        /// The same of each key.
+        keys: Vec<String>,
+    },
 }
 
 impl Credential {
-    /// Puts a chain (end-entity first) and those of `keys` that fits it together.
+    /// Puts a chain (end-entity first) and that of `keys` that fits it together.
     pub fn new(
-        _name: &str,
-        _chain: Vec<CertificateDer<'static>>,
-        _keys: &[PrivateKey],
-        _anchors: &TrustAnchors,
+        name: &str,
+        chain: Vec<CertificateDer<'static>>,
+        keys: &[PrivateKey],
+        anchors: &TrustAnchors,
     ) -> Result<Self, CredentialError> {
-        todo!()
+        let steps = read_steps(&chain)?;
+        let ([end_entity, intermediates @ ..], [first, below @ ..]) =
+            (chain.as_slice(), steps.as_slice())
+        else {
+            return Err(CredentialError::NoCertificate);
+        };
+        let certificate = Certificate::from_der(end_entity.clone()).map_err(|source| {
+            CredentialError::Certificate {
+                position: 1,
+                source,
+            }
+        })?;
+        let key = fitting_key(&certificate, keys)?;
+        let standing = Standing {
+            validity: certificate.validity,
+            trusted: anchors.trusted_periods(&certificate, intermediates),
+            self_signed: certificate.self_signed,
+        };
+        let mut problems = certificate.problems.clone();
+        problems.extend(chain_problems(first, below, anchors, &standing));
+        Ok(Self {
+            name: name.into(),
+            certificate,
+            certified_key: Arc::new(CertifiedKey::new(chain, Arc::clone(key.signing_key()))),
+            standing,
+            problems,
+        })
     }
+
+    /// All that there is to report at `now`: [`Self::problems`], and that it is out of date.
+    pub fn problems_at(&self, now: UnixTime) -> Vec<Problem> {
+        let validity = self.certificate.validity;
+        let dated = match self.standing.kind(now) {
+            StandingKind::Expired => Some(Problem {
+                code: ProblemCode::Expired,
+                message: format!("expired on {}", date_text(validity.not_after)),
+            }),
+            StandingKind::NotYetValid => Some(Problem {
+                code: ProblemCode::NotYetValid,
+                message: format!("not valid before {}", date_text(validity.not_before)),
+            }),
+            _ => None,
+        };
+        self.problems.iter().cloned().chain(dated).collect()
+    }
+}
+
+fn read_steps(chain: &[CertificateDer<'static>]) -> Result<Vec<Step>, CredentialError> {
+    if chain.len() > MAX_CHAIN {
+        return Err(CredentialError::TooManyCertificates { found: chain.len() });
+    }
+    let read = |(at, der)| {
+        Step::from_der(der).map_err(|source| CredentialError::Certificate {
+            position: at + 1,
+            source,
+        })
+    };
+    chain.iter().enumerate().map(read).collect()
+}
+
+/// The key whose public half is the certificate's (compared as SubjectPublicKeyInfo).
+fn fitting_key<'k>(
+    certificate: &Certificate,
+    keys: &'k [PrivateKey],
+) -> Result<&'k PrivateKey, CredentialError> {
+    let usable = match certificate.key_type {
+        KeyType::Rsa(bits) => (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits),
+        KeyType::Other => false,
+        _ => true,
+    };
+    if !usable {
+        let found = certificate.key_type;
+        return Err(CredentialError::UnusableKey { found });
+    }
+    if keys.is_empty() {
+        return Err(CredentialError::NoKey);
+    }
+    keys.iter()
+        .find(|key| key.spki() == certificate.spki)
+        .ok_or_else(|| CredentialError::KeyMismatch {
+            certificate: short_id(&certificate.spki),
+            keys: keys.iter().map(|key| short_id(key.spki())).collect(),
+        })
+}
+
+fn chain_problems(
+    end_entity: &Step,
+    below: &[Step],
+    anchors: &TrustAnchors,
+    standing: &Standing,
+) -> Vec<Problem> {
+    let walk = Walk::new(end_entity, below, anchors);
+    let mut problems = Vec::new();
+    let mut report = |code, message| problems.push(Problem { code, message });
+    let untrusted = standing.trusted.is_empty() && !standing.self_signed;
+    if let Some(step) = walk.dead_end.filter(|_| untrusted) {
+        let issuer = &step.issuer_text;
+        let message = format!(
+            "the issuer {issuer:?} is missing: it is neither in the chain nor a trust anchor"
+        );
+        report(ProblemCode::MissingIntermediate, message);
+    }
+    for (step, used) in below.iter().zip(&walk.used) {
+        let subject = &step.subject_text;
+        if !used {
+            let message = format!("certificate {subject:?} in the chain leads nowhere");
+            report(ProblemCode::UnusedCertificate, message);
+        } else if let Some(algorithm) = &step.weak_signature {
+            let message = format!("intermediate {subject:?} is signed with {algorithm}");
+            report(ProblemCode::WeakSignature, message);
+        }
+    }
+    problems
+}
+
+/// RFC 3339 in UTC; the number of seconds for a date that has no such text.
+fn date_text(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|date| date.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("second {seconds} of the Unix epoch"))
 }

@@ -1,10 +1,32 @@
 //! New keys and self-signed certificates.
+//!
+//! Makes PEM text from what was asked for; where it is kept is for `store`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
+use aws_lc_rs::rand;
+use rcgen::string::{Ia5String, PrintableString};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
+};
 use rustls_pki_types::UnixTime;
+use time::OffsetDateTime;
 
 use crate::cert::NamePattern;
+
+/// Longest period that is issued: a hundred years.
+const MAX_DAYS: u32 = 36_500;
+
+/// Longest common name, organisation and unit (RFC 5280 appendix A.1), in characters.
+const MAX_NAME: usize = 64;
+
+/// Longest city and state (RFC 5280 appendix A.1), in characters.
+const MAX_PLACE: usize = 128;
+
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// Key algorithms that can be asked for (`--key-type`).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -22,6 +44,61 @@ pub enum KeyAlgorithm {
     Rsa4096,
     /// `ed25519`
     Ed25519,
+}
+
+impl KeyAlgorithm {
+    /// All of them, the default first.
+    pub const ALL: [Self; 6] = [
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::Rsa2048,
+        Self::Rsa3072,
+        Self::Rsa4096,
+        Self::Ed25519,
+    ];
+
+    /// The name in commands and in the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa2048 => "rsa-2048",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
+        match self {
+            Self::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            Self::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            Self::Rsa2048 => rsa(RsaKeySize::_2048),
+            Self::Rsa3072 => rsa(RsaKeySize::_3072),
+            Self::Rsa4096 => rsa(RsaKeySize::_4096),
+            Self::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for KeyAlgorithm {
+    type Err = IssueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut known = Self::ALL.into_iter();
+        known
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or_else(|| IssueError::UnknownKeyType {
+                found: text.to_owned(),
+            })
+    }
 }
 
 /// Fields of the distinguished name, as the dialogs ask for them.
@@ -57,13 +134,162 @@ pub struct NewCertificate {
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// What is wrong with what was asked for.
-    #[error("{0}")]
-    Refused(String),
+    /// A certificate for nobody.
+    #[error("no host name and no IP address, at least one is needed")]
+    NoName,
+    /// Not an ISO 3166 code.
+    #[error("country {found:?} is not two letters, expected a code such as \"DE\"")]
+    BadCountry {
+        /// What was given.
+        found: String,
+    },
+    /// No period, or one beyond reason.
+    #[error("a validity of {found} days, expected 1 to {MAX_DAYS}")]
+    BadDays {
+        /// What was given.
+        found: u32,
+    },
+    /// A field of the distinguished name that X.509 has no room for.
+    #[error("{field} of {found} characters, at most {limit} are allowed")]
+    LongField {
+        /// Which field.
+        field: &'static str,
+        /// Its length.
+        found: usize,
+        /// Longest allowed.
+        limit: usize,
+    },
+    /// Not one of the names of [`KeyAlgorithm`].
+    #[error(
+        "unknown key type {found:?}, expected one of {}",
+        KeyAlgorithm::ALL.map(KeyAlgorithm::as_str).join(", ")
+    )]
+    UnknownKeyType {
+        /// What was given.
+        found: String,
+    },
+    /// A period that ends after the last date X.509 can write.
+    #[error("the validity period cannot be written as dates")]
+    BadDate(#[from] time::error::ComponentRange),
+    /// The system gave no random bytes.
+    #[error("no random bytes for the serial number")]
+    NoRandom(#[from] aws_lc_rs::error::Unspecified),
+    /// The key or the certificate could not be made.
+    #[error("the certificate could not be made")]
+    Failed(#[from] rcgen::Error),
 }
 
 /// Makes a key and a self-signed certificate; returns certificate PEM and key PEM (PKCS#8).
 /// RSA keys take seconds: call it off the runtime's threads.
-pub fn self_signed(_new: &NewCertificate, _now: UnixTime) -> Result<(String, String), IssueError> {
-    todo!()
+pub fn self_signed(new: &NewCertificate, now: UnixTime) -> Result<(String, String), IssueError> {
+    let mut params = CertificateParams::default();
+    (params.not_before, params.not_after) = period(new.days, now)?;
+    params.serial_number = Some(random_serial()?);
+    params.subject_alt_names = alternative_names(new)?;
+    params.distinguished_name = distinguished_name(new)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // The slow step comes last, when nothing is left to refuse.
+    let key = new.key.generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn period(days: u32, now: UnixTime) -> Result<(OffsetDateTime, OffsetDateTime), IssueError> {
+    if !(1..=MAX_DAYS).contains(&days) {
+        return Err(IssueError::BadDays { found: days });
+    }
+    let begin = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let end = begin.saturating_add(i64::from(days) * SECONDS_PER_DAY);
+    Ok((
+        OffsetDateTime::from_unix_timestamp(begin)?,
+        OffsetDateTime::from_unix_timestamp(end)?,
+    ))
+}
+
+/// 127 random bits: positive, and never the same twice (RFC 5280 section 4.1.2.2).
+fn random_serial() -> Result<SerialNumber, IssueError> {
+    let mut serial = [0; 16];
+    rand::fill(&mut serial)?;
+    serial[0] &= 0x7f;
+    Ok(SerialNumber::from_slice(&serial))
+}
+
+fn alternative_names(new: &NewCertificate) -> Result<Vec<SanType>, IssueError> {
+    if new.names.is_empty() && new.addresses.is_empty() {
+        return Err(IssueError::NoName);
+    }
+    let name = |name: &NamePattern| Ia5String::try_from(name.to_string()).map(SanType::DnsName);
+    let addresses = new.addresses.iter().copied().map(SanType::IpAddress);
+    let names = new.names.iter().map(name);
+    Ok(names.chain(addresses.map(Ok)).collect::<Result<_, _>>()?)
+}
+
+fn distinguished_name(new: &NewCertificate) -> Result<DistinguishedName, IssueError> {
+    let subject = &new.subject;
+    let mut name = DistinguishedName::new();
+    if let Some(country) = non_empty(&subject.country) {
+        name.push(DnType::CountryName, country_code(country)?);
+    }
+    let fields = [
+        (
+            "state",
+            DnType::StateOrProvinceName,
+            &subject.state,
+            MAX_PLACE,
+        ),
+        ("city", DnType::LocalityName, &subject.city, MAX_PLACE),
+        (
+            "organization",
+            DnType::OrganizationName,
+            &subject.organization,
+            MAX_NAME,
+        ),
+        (
+            "unit",
+            DnType::OrganizationalUnitName,
+            &subject.unit,
+            MAX_NAME,
+        ),
+    ];
+    for (field, kind, value, limit) in fields {
+        if let Some(value) = non_empty(value) {
+            let found = value.chars().count();
+            if found > limit {
+                return Err(IssueError::LongField {
+                    field,
+                    found,
+                    limit,
+                });
+            }
+            name.push(kind, value);
+        }
+    }
+    if let Some(common_name) = common_name(new) {
+        name.push(DnType::CommonName, common_name);
+    }
+    Ok(name)
+}
+
+fn non_empty(field: &Option<String>) -> Option<&str> {
+    field.as_deref().filter(|value| !value.is_empty())
+}
+
+fn country_code(country: &str) -> Result<DnValue, IssueError> {
+    let bad = || IssueError::BadCountry {
+        found: country.to_owned(),
+    };
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(bad());
+    }
+    let code = PrintableString::try_from(country.to_ascii_uppercase()).map_err(|_| bad())?;
+    Ok(DnValue::PrintableString(code))
+}
+
+/// The first name that has room in a common name; clients read the subjectAltName anyway.
+fn common_name(new: &NewCertificate) -> Option<String> {
+    let names = new.names.iter().map(ToString::to_string);
+    let addresses = new.addresses.iter().map(ToString::to_string);
+    names.chain(addresses).find(|name| name.len() <= MAX_NAME)
 }

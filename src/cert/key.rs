@@ -1,10 +1,18 @@
 //! Private keys: read, compare, sign with, never print.
+//!
+//! Refuses what cannot sign for TLS; does not know which certificate a key belongs to.
 
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::SignatureAlgorithm;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
+use x509_parser::der_parser::der::parse_der_sequence;
+
+use crate::cert::algorithm::{self, significant_bits};
+use crate::cert::chain::pem_text;
 
 /// Kind of a certificate's public key.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -23,11 +31,18 @@ pub enum KeyType {
     Other,
 }
 
+/// Smallest RSA modulus in bits that clients accept and the TLS library signs with.
+pub(super) const MIN_RSA_BITS: u16 = 2048;
+
+/// Largest RSA modulus in bits that the TLS library signs with.
+pub(super) const MAX_RSA_BITS: u16 = 8192;
+
 /// A private key that can sign.
 #[derive(Clone)]
 pub struct PrivateKey {
     der: Arc<PrivateKeyDer<'static>>,
     signing: Arc<dyn SigningKey>,
+    spki: Box<[u8]>,
 }
 
 impl fmt::Debug for PrivateKey {
@@ -36,23 +51,69 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// Why a private key cannot be used.
+/// Why a private key cannot be used. Never quotes the key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The key is no key, or of a kind or size that cannot sign.
-    #[error("{0}")]
-    Unusable(String),
+    /// Too weak for current clients.
+    #[error("RSA key of {bits} bits, at least {MIN_RSA_BITS} needed")]
+    RsaTooSmall {
+        /// Size of the modulus.
+        bits: usize,
+    },
+    /// More than the TLS library signs with.
+    #[error("RSA key of {bits} bits, at most {MAX_RSA_BITS} can be used")]
+    RsaTooLarge {
+        /// Size of the modulus.
+        bits: usize,
+    },
+    /// Encrypted; needs a pass phrase.
+    #[error(
+        "the private key is encrypted ({form}), which is not in this version: decrypt it first"
+    )]
+    Encrypted {
+        /// How it is encrypted: `ENCRYPTED PRIVATE KEY` or `Proc-Type: 4,ENCRYPTED`.
+        form: &'static str,
+    },
+    /// A key of an algorithm that cannot sign here.
+    #[error(
+        "private key of an unsupported kind (algorithm {algorithm}), \
+         expected RSA, ECDSA on P-256, P-384 or P-521, or Ed25519"
+    )]
+    UnsupportedAlgorithm {
+        /// Object identifiers of algorithm and curve.
+        algorithm: String,
+    },
+    /// Not what its label says.
+    #[error("damaged private key: cannot be read as {form}")]
+    Damaged {
+        /// PKCS#8, PKCS#1 or SEC1.
+        form: &'static str,
+    },
 }
 
 impl PrivateKey {
     /// Takes a key in PKCS#8, PKCS#1 or SEC1; refuses what cannot sign (RSA under 2048 bits).
-    pub fn from_der(_der: PrivateKeyDer<'static>) -> Result<Self, KeyError> {
-        todo!()
+    pub fn from_der(der: PrivateKeyDer<'static>) -> Result<Self, KeyError> {
+        check_rsa_size(&der)?;
+        let signing = any_supported_type(&der).map_err(|_| why_unusable(&der))?;
+        let served = matches!(
+            signing.algorithm(),
+            SignatureAlgorithm::RSA | SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519
+        );
+        let Some(spki) = signing.public_key().filter(|_| served) else {
+            return Err(why_unusable(&der));
+        };
+        let spki = Box::from(spki.as_ref());
+        Ok(Self {
+            der: Arc::new(der),
+            signing,
+            spki,
+        })
     }
 
-    /// The DER SubjectPublicKeyInfo of the public half.
-    pub fn spki(&self) -> Vec<u8> {
-        todo!()
+    /// The DER SubjectPublicKeyInfo of the public half: equal to that of its certificate.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
     }
 
     /// The signer.
@@ -62,14 +123,103 @@ impl PrivateKey {
 
     /// PEM text of the key, as it is to be written to a file of mode 0600.
     pub fn to_pem(&self) -> String {
-        let _ = &self.der;
-        todo!()
+        let label = match *self.der {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        pem_text(label, self.der.secret_der())
     }
 }
 
 impl fmt::Display for KeyType {
     /// `ecdsa-p256`, `rsa-2048`, `ed25519`, `other`.
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EcdsaP256 => f.write_str("ecdsa-p256"),
+            Self::EcdsaP384 => f.write_str("ecdsa-p384"),
+            Self::EcdsaP521 => f.write_str("ecdsa-p521"),
+            Self::Rsa(bits) => write!(f, "rsa-{bits}"),
+            Self::Ed25519 => f.write_str("ed25519"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// Says the size of an RSA key that the TLS library would refuse without a word.
+fn check_rsa_size(der: &PrivateKeyDer<'_>) -> Result<(), KeyError> {
+    let Some(bits) = rsa_modulus_bits(der) else {
+        return Ok(());
+    };
+    if bits < usize::from(MIN_RSA_BITS) {
+        Err(KeyError::RsaTooSmall { bits })
+    } else if bits > usize::from(MAX_RSA_BITS) {
+        Err(KeyError::RsaTooLarge { bits })
+    } else {
+        Ok(())
+    }
+}
+
+fn rsa_modulus_bits(der: &PrivateKeyDer<'_>) -> Option<usize> {
+    match der {
+        PrivateKeyDer::Pkcs1(key) => pkcs1_modulus_bits(key.secret_pkcs1_der()),
+        PrivateKeyDer::Pkcs8(key) => {
+            let info = Pkcs8::read(key.secret_pkcs8_der())?;
+            (info.algorithm == algorithm::RSA_ENCRYPTION)
+                .then(|| pkcs1_modulus_bits(info.key))
+                .flatten()
+        }
+        _ => None,
+    }
+}
+
+/// RSAPrivateKey (RFC 8017 appendix A.1.2): version, modulus, …
+fn pkcs1_modulus_bits(der: &[u8]) -> Option<usize> {
+    let (_, key) = parse_der_sequence(der).ok()?;
+    let modulus = key.as_sequence().ok()?.get(1)?.as_slice().ok()?;
+    Some(significant_bits(modulus))
+}
+
+/// The outer structure of PrivateKeyInfo (RFC 5208): version, algorithm, key, …
+struct Pkcs8<'d> {
+    algorithm: String,
+    curve: Option<String>,
+    key: &'d [u8],
+}
+
+impl<'d> Pkcs8<'d> {
+    fn read(der: &'d [u8]) -> Option<Self> {
+        let (_, info) = parse_der_sequence(der).ok()?;
+        let [_, identifier, key, ..] = info.as_sequence().ok()?.as_slice() else {
+            return None;
+        };
+        let identifier = identifier.as_sequence().ok()?;
+        let text = |at: usize| Some(identifier.get(at)?.as_oid().ok()?.to_id_string());
+        Some(Self {
+            algorithm: text(0)?,
+            curve: text(1),
+            key: key.as_slice().ok()?,
+        })
+    }
+}
+
+/// Tells a key of another kind from one that is broken.
+fn why_unusable(der: &PrivateKeyDer<'_>) -> KeyError {
+    let form = match der {
+        PrivateKeyDer::Pkcs1(_) => "PKCS#1",
+        PrivateKeyDer::Sec1(_) => "SEC1 on P-256, P-384 or P-521",
+        _ => "PKCS#8",
+    };
+    let PrivateKeyDer::Pkcs8(key) = der else {
+        return KeyError::Damaged { form };
+    };
+    match Pkcs8::read(key.secret_pkcs8_der()) {
+        Some(info) if !algorithm::can_sign(&info.algorithm, info.curve.as_deref()) => {
+            let curve = info.curve.map(|curve| format!(" on curve {curve}"));
+            KeyError::UnsupportedAlgorithm {
+                algorithm: info.algorithm + &curve.unwrap_or_default(),
+            }
+        }
+        _ => KeyError::Damaged { form },
     }
 }

@@ -3,23 +3,28 @@
 //! Pure: bytes and `now` go in, values come out. Nothing in here opens a file or a
 //! socket, or reads a clock.
 
+mod algorithm;
 mod capabilities;
 mod certificate;
 mod chain;
 mod credential;
+mod distinguished_name;
 mod explain;
+mod fingerprint;
 mod index;
 mod issue;
 mod key;
 mod name;
+mod path;
 mod rank;
 mod trust;
 
 pub use capabilities::{ClientCapabilities, ClientKind};
 pub use certificate::{Certificate, CertificateError, NameSource};
-pub use chain::{Bundle, ChainError, read_bundle};
+pub use chain::{Bundle, ChainError, chain_pem, read_bundle};
 pub use credential::{Credential, CredentialError, Problem, ProblemCode};
 pub use explain::{Explanation, Lost, NextChange, Outcome, Winner};
+pub use fingerprint::hex;
 pub use index::{CertIndex, LiveIndex, Query, Selected, Selection, UnknownName};
 pub use issue::{IssueError, KeyAlgorithm, NewCertificate, Subject, self_signed};
 pub use key::{KeyError, KeyType, PrivateKey};

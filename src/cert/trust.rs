@@ -1,8 +1,19 @@
 //! Trust anchors, and the periods in which a path to one of them holds.
+//!
+//! webpki answers for one instant. Whether a path exists changes only where a validity
+//! period of a certificate on it begins or ends, so asking at these instants is enough.
 
-use rustls_pki_types::CertificateDer;
+use std::time::Duration;
 
-use crate::cert::{Certificate, Validity};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{
+    ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, VerifiedPath, anchor_from_trusted_cert,
+};
+
+use crate::cert::certificate::{parse, validity};
+use crate::cert::fingerprint::sha256;
+use crate::cert::key::MIN_RSA_BITS;
+use crate::cert::{Certificate, KeyType, NameSource, Validity};
 
 /// Where a trust anchor comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,7 +27,20 @@ pub enum AnchorSource {
 
 /// The set of trust anchors.
 #[derive(Debug, Default)]
-pub struct TrustAnchors {}
+pub struct TrustAnchors {
+    /// As webpki takes them: in one slice, ready for any number of certificates.
+    anchors: Vec<TrustAnchor<'static>>,
+    /// What else is known of each, in the same order.
+    facts: Vec<Facts>,
+}
+
+#[derive(Debug)]
+struct Facts {
+    source: AnchorSource,
+    /// webpki does not look at a root's own dates; Mozilla's list has none.
+    validity: Option<Validity>,
+    sha256: Option<[u8; 32]>,
+}
 
 impl TrustAnchors {
     /// No anchor at all.
@@ -26,17 +50,44 @@ impl TrustAnchors {
 
     /// Mozilla's roots as compiled in (webpki-roots).
     pub fn add_mozilla(&mut self) {
-        todo!()
+        for anchor in webpki_roots::TLS_SERVER_ROOTS {
+            self.anchors.push(anchor.clone());
+            self.facts.push(Facts {
+                source: AnchorSource::Roots,
+                validity: None,
+                sha256: None,
+            });
+        }
     }
 
     /// Adds a root certificate; `false` if it cannot serve as an anchor.
-    pub fn add(&mut self, _der: CertificateDer<'static>, _source: AnchorSource) -> bool {
-        todo!()
+    pub fn add(&mut self, der: CertificateDer<'static>, source: AnchorSource) -> bool {
+        let (Ok(anchor), Ok(x509)) = (anchor_from_trusted_cert(&der), parse(&der)) else {
+            return false;
+        };
+        let facts = Facts {
+            source,
+            validity: Some(validity(&x509)),
+            sha256: Some(sha256(&der)),
+        };
+        match self
+            .facts
+            .iter_mut()
+            .find(|known| known.sha256 == facts.sha256)
+        {
+            Some(known) if source == AnchorSource::Administrator => known.source = source,
+            Some(_) => {}
+            None => {
+                self.anchors.push(anchor.to_owned());
+                self.facts.push(facts);
+            }
+        }
+        true
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        todo!()
+        self.anchors.len()
     }
 
     /// Whether there is none.
@@ -48,9 +99,181 @@ impl TrustAnchors {
     /// anchor, in order and not touching; empty if it is never trusted.
     pub fn trusted_periods(
         &self,
-        _certificate: &Certificate,
-        _intermediates: &[CertificateDer<'static>],
+        certificate: &Certificate,
+        intermediates: &[CertificateDer<'static>],
     ) -> Box<[Validity]> {
-        todo!()
+        if !is_acceptable(certificate) {
+            return Box::default();
+        }
+        if self.is_administered(certificate) {
+            return Box::new([certificate.validity]);
+        }
+        let Ok(end_entity) = EndEntityCert::try_from(&certificate.der) else {
+            return Box::default();
+        };
+        let sweep = Sweep {
+            anchors: self,
+            end_entity: &end_entity,
+            validity: certificate.validity,
+            intermediates,
+            periods: intermediates.iter().map(|der| period_of(der)).collect(),
+        };
+        sweep.run()
+    }
+
+    /// Whether an anchor has this subject (DER content of the name).
+    pub(super) fn names(&self, subject: &[u8]) -> bool {
+        self.anchors
+            .iter()
+            .any(|anchor| anchor.subject.as_ref() == subject)
+    }
+
+    /// A self-signed certificate that is itself one of the administrator's anchors; the same
+    /// name and key in a renewed certificate are enough.
+    fn is_administered(&self, certificate: &Certificate) -> bool {
+        if !certificate.self_signed {
+            return false;
+        }
+        let Ok(own) = anchor_from_trusted_cert(&certificate.der) else {
+            return false;
+        };
+        self.anchors.iter().zip(&self.facts).any(|(anchor, facts)| {
+            facts.source == AnchorSource::Administrator
+                && anchor.subject == own.subject
+                && anchor.subject_public_key_info == own.subject_public_key_info
+        })
+    }
+
+    fn validity_of(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
+        let at = self
+            .anchors
+            .iter()
+            .position(|own| std::ptr::eq(own, anchor));
+        at.and_then(|at| self.facts.get(at))?.validity
+    }
+}
+
+/// What webpki does not look at: a name that clients read, and the size of the own key.
+fn is_acceptable(certificate: &Certificate) -> bool {
+    let strong = match certificate.key_type {
+        KeyType::Rsa(bits) => bits >= MIN_RSA_BITS,
+        KeyType::Other => false,
+        _ => true,
+    };
+    strong && certificate.name_source == NameSource::SubjectAltName
+}
+
+/// The dates of an intermediate; one that cannot be read is on no path.
+fn period_of(der: &CertificateDer<'_>) -> Option<Validity> {
+    parse(der).ok().map(|x509| validity(&x509))
+}
+
+/// One certificate, asked about at every instant at which the answer may change.
+struct Sweep<'s> {
+    anchors: &'s TrustAnchors,
+    end_entity: &'s EndEntityCert<'s>,
+    validity: Validity,
+    intermediates: &'s [CertificateDer<'static>],
+    /// Dates of `intermediates`, in the same order.
+    periods: Vec<Option<Validity>>,
+}
+
+impl Sweep<'_> {
+    fn run(&self) -> Box<[Validity]> {
+        let boundaries = self.boundaries();
+        let mut trusted = Vec::new();
+        // Times before 1970 are none to webpki, and to no clock of today.
+        let mut next = Some(self.validity.not_before.max(0));
+        while let Some(at) = next.filter(|at| *at <= self.validity.not_after) {
+            next = match self.trusted_until(at) {
+                Some(end) => {
+                    let not_after = end.max(at);
+                    extend(
+                        &mut trusted,
+                        Validity {
+                            not_before: at,
+                            not_after,
+                        },
+                    );
+                    not_after.checked_add(1)
+                }
+                None => boundaries.iter().copied().find(|boundary| *boundary > at),
+            };
+        }
+        trusted.into()
+    }
+
+    /// Every instant at which a certificate comes into its period or leaves it, in order.
+    fn boundaries(&self) -> Vec<i64> {
+        let anchors = self.possible_anchors();
+        let mut boundaries: Vec<i64> = self
+            .periods
+            .iter()
+            .copied()
+            .flatten()
+            .chain(anchors)
+            .flat_map(|period| [period.not_before, period.not_after.saturating_add(1)])
+            .collect();
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        boundaries
+    }
+
+    /// Dates of the anchors that the path may end at.
+    fn possible_anchors(&self) -> impl Iterator<Item = Validity> {
+        let readable = self.intermediates.iter().filter_map(|der| {
+            let intermediate = EndEntityCert::try_from(der).ok()?;
+            Some(intermediate.issuer().to_vec())
+        });
+        let issuers: Vec<Vec<u8>> = std::iter::once(self.end_entity.issuer().to_vec())
+            .chain(readable)
+            .collect();
+        let known = self.anchors.anchors.iter().zip(&self.anchors.facts);
+        known
+            .filter(move |(anchor, _)| issuers.iter().any(|name| name == anchor.subject.as_ref()))
+            .filter_map(|(_, facts)| facts.validity)
+    }
+
+    /// Whether a path holds at `at`, and until when that very path does.
+    fn trusted_until(&self, at: i64) -> Option<i64> {
+        let seconds = u64::try_from(at).ok()?;
+        let in_date = |path: &VerifiedPath<'_>| match self.anchors.validity_of(path.anchor()) {
+            Some(period) if !contains(period, at) => Err(Error::UnknownIssuer),
+            _ => Ok(()),
+        };
+        let path = self
+            .end_entity
+            .verify_for_usage(
+                ALL_VERIFICATION_ALGS,
+                &self.anchors.anchors,
+                self.intermediates,
+                UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+                KeyUsage::server_auth(),
+                None,
+                Some(&in_date),
+            )
+            .ok()?;
+        let anchor = self.anchors.validity_of(path.anchor());
+        let below = path.intermediate_certificates().filter_map(|on_path| {
+            let der = on_path.der();
+            let at = self.intermediates.iter().position(|own| *own == der)?;
+            *self.periods.get(at)?
+        });
+        let ends = below.chain(anchor).map(|period| period.not_after);
+        ends.chain([self.validity.not_after]).min()
+    }
+}
+
+fn contains(period: Validity, at: i64) -> bool {
+    period.not_before <= at && at <= period.not_after
+}
+
+/// Appends a period, as part of the last one if it follows without a gap.
+fn extend(periods: &mut Vec<Validity>, period: Validity) {
+    match periods.last_mut() {
+        Some(last) if last.not_after.saturating_add(1) >= period.not_before => {
+            last.not_after = period.not_after;
+        }
+        _ => periods.push(period),
     }
 }

@@ -1,0 +1,93 @@
+//! The certificates below the end-entity one: which of them lead towards a trust anchor,
+//! and whose certificate is missing.
+
+use rustls_pki_types::CertificateDer;
+
+use crate::cert::certificate::parse;
+use crate::cert::{CertificateError, TrustAnchors};
+use crate::cert::{algorithm, distinguished_name};
+
+/// A certificate as a step of a path.
+pub(super) struct Step {
+    /// DER content of the subject's name, without the outer SEQUENCE.
+    subject: Box<[u8]>,
+    /// The same of the issuer's name.
+    issuer: Box<[u8]>,
+    /// Subject, RFC 4514 text.
+    pub(super) subject_text: String,
+    /// Issuer, RFC 4514 text.
+    pub(super) issuer_text: String,
+    /// The signature algorithm, if clients refuse it on this step.
+    pub(super) weak_signature: Option<String>,
+}
+
+impl Step {
+    pub(super) fn from_der(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
+        let x509 = parse(der)?;
+        let signature = algorithm::signature(&x509.signature_algorithm);
+        let step = Self {
+            subject: content(x509.subject().as_raw()).into(),
+            issuer: content(x509.issuer().as_raw()).into(),
+            subject_text: distinguished_name::text(x509.subject()),
+            issuer_text: distinguished_name::text(x509.issuer()),
+            weak_signature: None,
+        };
+        // Nobody verifies a root's own signature.
+        let weak_signature = (signature.weak && !step.is_self_issued()).then_some(signature.name);
+        Ok(Self {
+            weak_signature,
+            ..step
+        })
+    }
+
+    /// issuer = subject: nothing lies above it.
+    fn is_self_issued(&self) -> bool {
+        self.subject == self.issuer
+    }
+}
+
+/// The content of a DER element, without tag and length.
+fn content(element: &[u8]) -> &[u8] {
+    const LONG_FORM: u8 = 0x80;
+    let header = match element.get(1) {
+        Some(length) if length & LONG_FORM != 0 => 2 + usize::from(length & !LONG_FORM),
+        _ => 2,
+    };
+    element.get(header..).unwrap_or_default()
+}
+
+/// Where a walk from the end-entity certificate from issuer to issuer leads.
+pub(super) struct Walk<'s> {
+    /// For each of the steps below, whether it is on the way.
+    pub(super) used: Vec<bool>,
+    /// A certificate whose issuer is neither below it nor a trust anchor.
+    pub(super) dead_end: Option<&'s Step>,
+}
+
+impl<'s> Walk<'s> {
+    pub(super) fn new(end_entity: &'s Step, below: &'s [Step], anchors: &TrustAnchors) -> Self {
+        let mut walk = Self {
+            used: vec![false; below.len()],
+            dead_end: None,
+        };
+        let mut waiting = vec![end_entity];
+        while let Some(step) = waiting.pop() {
+            if step.is_self_issued() {
+                continue;
+            }
+            let mut leads_on = anchors.names(&step.issuer);
+            for (candidate, used) in below.iter().zip(&mut walk.used) {
+                if candidate.subject == step.issuer {
+                    leads_on = true;
+                    if !std::mem::replace(used, true) {
+                        waiting.push(candidate);
+                    }
+                }
+            }
+            if !leads_on {
+                walk.dead_end.get_or_insert(step);
+            }
+        }
+        walk
+    }
+}
