@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod resolve;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,6 +211,22 @@ pub enum ServerAddress {
     },
     /// A Unix socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ServerAddress {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => {
+                match host.contains(':') {
+                    true => write!(f, "[{host}]")?,
+                    false => f.write_str(host)?,
+                }
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            }
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How an upstream is told who the client is.
