@@ -1,19 +1,33 @@
 //! `proxy.toml`, resolved: every default filled in, every name looked up.
 //!
-//! Two steps: `file` reads the text and keeps positions, `resolve` gives it meaning. Only
-//! these two can fail; what they hand out has no impossible states left to check.
+//! Three steps: `file` reads the text and keeps positions, `resolve` gives each table its
+//! meaning, `checks` looks at how they fit together. Every error and every warning is found in
+//! one go, and what is handed out has no impossible states left to check.
+//!
+//! Refuses to know whether a path leads anywhere or an address can be bound: that changes
+//! while the file stays the same.
 
+mod checks;
 mod error;
 mod file;
+mod load;
+mod nearest;
+mod network;
 mod resolve;
+mod sections;
+mod value;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigErrors, Diagnostic, Severity};
+pub use load::{find, load, parse};
+pub use nearest::nearest;
+pub use network::{Network, NetworkError};
+pub use sections::known_keys;
 
 use crate::cert::{DnsName, NamePattern, Order, UnknownName};
 
@@ -240,22 +254,6 @@ pub enum ClientAddress {
     ProxyV2,
 }
 
-/// An IP network, `ADDRESS/LENGTH`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Network {
-    /// Its address, host bits zero.
-    pub address: IpAddr,
-    /// Length of the prefix in bits.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether the address (not in IPv4-mapped form) lies in this network.
-    pub fn contains(&self, _address: IpAddr) -> bool {
-        todo!()
-    }
-}
-
 impl Protocol {
     /// As it is written in the configuration.
     pub fn as_str(self) -> &'static str {
@@ -266,6 +264,18 @@ impl Protocol {
             Self::Submission => "submission",
             Self::Tcp => "tcp",
         }
+    }
+
+    /// How long nothing may be said, unless the listener says otherwise. An SMTP client waits
+    /// 10 minutes for the answer to its message (RFC 5321 section 4.5.3.2.6).
+    pub fn idle_timeout(self) -> Duration {
+        let minutes = match self {
+            Self::Imap => 35,
+            Self::Pop3 => 10,
+            Self::Smtp | Self::Submission => 11,
+            Self::Tcp => 60,
+        };
+        Duration::from_secs(minutes * 60)
     }
 
     /// The port of an upstream that names none; `tcp` has none.
@@ -280,12 +290,28 @@ impl Protocol {
     }
 }
 
-/// Reads and resolves a file. Every error and every warning is found in one go.
-pub fn load(_path: &Path) -> Result<(Config, Vec<Diagnostic>), ConfigErrors> {
-    todo!()
+impl Encryption {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Implicit => "implicit",
+            Self::Passthrough => "passthrough",
+            Self::Off => "off",
+        }
+    }
 }
 
-/// Resolves a text, as if it had been read from `path`.
-pub fn parse(_text: &str, _path: &Path) -> Result<(Config, Vec<Diagnostic>), ConfigErrors> {
-    todo!()
+impl Config {
+    /// The listener of this name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+impl Route {
+    /// Whether it holds on the listener of this name.
+    pub fn holds_on(&self, listener: &str) -> bool {
+        let listeners = self.listeners.as_ref();
+        listeners.is_none_or(|names| names.iter().any(|name| name == listener))
+    }
 }

@@ -1,0 +1,403 @@
+//! How the tables fit together: names that lead somewhere, addresses and routes that do not
+//! compete, and what is allowed and probably not meant.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::file::{Report, Table};
+use super::nearest::nearest;
+use super::resolve::{ListenerTable, RouteTable, Tables, UpstreamTable};
+use super::value::quoted;
+use super::{ClientAddress, Encryption, Protocol, ServerAddress};
+use crate::cert::NamePattern;
+
+/// Reports everything that no table can tell by itself.
+pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
+    if tables.listeners.is_empty() {
+        report.warning(None, "there is no [[listener]]: nothing is served");
+    }
+    unique(
+        tables
+            .listeners
+            .iter()
+            .map(|listener| (&listener.table, &listener.name)),
+    );
+    unique(
+        tables
+            .upstreams
+            .iter()
+            .map(|upstream| (&upstream.table, &upstream.name)),
+    );
+    addresses(tables);
+    references(tables);
+    competing_routes(&tables.routes);
+    for listener in &tables.listeners {
+        listener_sense(listener, &tables.routes);
+    }
+    for route in &tables.routes {
+        route_sense(route, &tables.listeners);
+    }
+    unused_upstreams(tables);
+    let reached = reached(tables);
+    for upstream in &tables.upstreams {
+        let name = upstream.name.as_ref().map(|name| name.get_ref().as_str());
+        let listeners = name.and_then(|name| reached.get(name));
+        let listeners = listeners.map_or(&[][..], Vec::as_slice);
+        ports(upstream, listeners);
+        client_address(upstream, listeners);
+    }
+}
+
+/// Two tables of one kind with one name.
+fn unique<'a>(tables: impl Iterator<Item = (&'a Table<'a>, &'a Option<Spanned<String>>)>) {
+    let mut taken = HashMap::new();
+    for (table, name) in tables {
+        let Some(name) = name else { continue };
+        let at = name.span().start;
+        if let Some(first) = taken.get(name.get_ref().as_str()) {
+            let first = table.line(*first);
+            table.error(
+                at,
+                format_args!("the name is taken already, in line {first}"),
+            );
+        } else {
+            taken.insert(name.get_ref().as_str(), at);
+        }
+    }
+}
+
+/// An address to bind, and whose it is.
+struct Bound<'t> {
+    at: usize,
+    address: SocketAddr,
+    owner: &'t Table<'t>,
+}
+
+/// An address bound twice. A wildcard address takes the port on every address, and `[::]` on
+/// those of IPv4 as well.
+fn addresses(tables: &Tables<'_>) {
+    let metrics = &tables.metrics;
+    let mut bound = vec![Bound {
+        at: metrics.table.at_value("listen"),
+        address: metrics.listen,
+        owner: &metrics.table,
+    }];
+    for listener in &tables.listeners {
+        bound.extend(listener.bind.iter().map(|bind| Bound {
+            at: bind.span().start,
+            address: *bind.get_ref(),
+            owner: &listener.table,
+        }));
+    }
+    bound.retain(|bound| bound.address.port() > 0);
+    bound.sort_by_key(|bound| bound.at);
+    let mut by_port: HashMap<u16, Vec<Bound<'_>>> = HashMap::new();
+    for bound in bound {
+        let others = by_port.entry(bound.address.port()).or_default();
+        let overlaps = |other: &&Bound<'_>| overlap(bound.address, other.address);
+        if let Some(first) = others.iter().find(overlaps) {
+            bound.taken_by(first);
+        }
+        others.push(bound);
+    }
+}
+
+impl Bound<'_> {
+    fn taken_by(&self, first: &Self) {
+        let Self { address, owner, .. } = self;
+        let (other, by) = (first.address, first.owner.title());
+        let line = match first.owner.has("listen") || first.owner.has("bind") {
+            true => format!(", in line {}", owner.line(first.at)),
+            false => String::new(),
+        };
+        let message = format_args!("\"{address}\" is taken already: {by} binds \"{other}\"{line}");
+        owner.error(self.at, message);
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |a: IpAddr, b: IpAddr| match a {
+        IpAddr::V6(v6) => v6.is_unspecified(),
+        IpAddr::V4(v4) => v4.is_unspecified() && b.is_ipv4(),
+    };
+    let (a, b) = (a.ip(), b.ip());
+    a == b || covers(a, b) || covers(b, a)
+}
+
+/// Names of listeners and upstreams that do not exist.
+fn references(tables: &Tables<'_>) {
+    let listeners = tables.listeners.iter();
+    let listeners = Names::new(
+        "listener",
+        listeners.filter_map(|table| table.name.as_ref()),
+    );
+    let upstreams = tables.upstreams.iter();
+    let upstreams = Names::new(
+        "upstream",
+        upstreams.filter_map(|table| table.name.as_ref()),
+    );
+    for listener in &tables.listeners {
+        upstreams.check(&listener.table, listener.upstream.as_ref());
+    }
+    for route in &tables.routes {
+        listeners.check(&route.table, route.listeners.iter().flatten());
+        upstreams.check(&route.table, route.upstream.as_ref());
+    }
+}
+
+/// The names there are of one kind.
+struct Names<'a> {
+    kind: &'static str,
+    known: BTreeSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn new(kind: &'static str, names: impl Iterator<Item = &'a Spanned<String>>) -> Self {
+        Self {
+            kind,
+            known: names.map(|name| name.get_ref().as_str()).collect(),
+        }
+    }
+
+    fn check<'n>(&self, table: &Table<'_>, names: impl IntoIterator<Item = &'n Spanned<String>>) {
+        for name in names {
+            if !self.known.contains(name.get_ref().as_str()) {
+                table.error(name.span().start, self.unknown(name.get_ref()));
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        const SHOWN: usize = 12;
+        let mut message = format!("unknown {} {}", self.kind, quoted(name));
+        if let Some(meant) = nearest(name, self.known.iter().copied()) {
+            let _ = write!(message, ", did you mean {}?", quoted(meant));
+        }
+        let known: Vec<_> = self
+            .known
+            .iter()
+            .take(SHOWN)
+            .map(|name| quoted(name))
+            .collect();
+        let more = if self.known.len() > SHOWN {
+            ", …"
+        } else {
+            ""
+        };
+        let _ = match known.as_slice() {
+            [] => write!(message, " (there is no [[{}]])", self.kind),
+            known => write!(message, " (known: {}{more})", known.join(", ")),
+        };
+        message
+    }
+}
+
+/// A name that two routes take on one listener.
+fn competing_routes(routes: &[RouteTable<'_>]) {
+    let mut taken: HashMap<&NamePattern, Vec<(usize, &RouteTable<'_>)>> = HashMap::new();
+    for route in routes {
+        for name in &route.names {
+            let (at, pattern) = (name.span().start, name.get_ref());
+            let others = taken.entry(pattern).or_default();
+            let rival = others
+                .iter()
+                .find_map(|(first, other)| Some((*first, common_listener(route, other)?)));
+            if let Some((first, on)) = rival {
+                let line = route.table.line(first);
+                let message = format!("\"{pattern}\" is routed already{on}, in line {line}");
+                route.table.error(at, message);
+            }
+            others.push((at, route));
+        }
+    }
+}
+
+/// Where both routes hold: ` on listener "imaps"`, or nothing to add if that is everywhere.
+fn common_listener(a: &RouteTable<'_>, b: &RouteTable<'_>) -> Option<String> {
+    let on = |name: &Spanned<String>| format!(" on listener {}", quoted(name.get_ref()));
+    match (&a.listeners, &b.listeners) {
+        (None, None) => Some(String::new()),
+        (Some(names), None) | (None, Some(names)) => names.first().map(on),
+        (Some(a), Some(b)) => {
+            let b: BTreeSet<_> = b.iter().map(Spanned::get_ref).collect();
+            a.iter().find(|name| b.contains(name.get_ref())).map(on)
+        }
+    }
+}
+
+/// Whether a connection to the listener can come to this route.
+fn can_match(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
+    if !holds_on(route, listener) {
+        return false;
+    }
+    // Without TLS no name is sent, and only the listener's own can be assumed.
+    let assumed = listener.hostname.as_ref();
+    listener.encryption != Some(Encryption::Off)
+        || assumed.is_some_and(|name| route.names.iter().any(|p| p.get_ref().matches(name)))
+}
+
+fn holds_on(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
+    let Some(names) = &route.listeners else {
+        return true;
+    };
+    let listener = listener.name.as_ref().map(Spanned::get_ref);
+    names.iter().any(|name| Some(name.get_ref()) == listener)
+}
+
+/// The listeners whose connections can come to each upstream.
+fn reached<'t>(tables: &'t Tables<'t>) -> HashMap<&'t str, Vec<&'t ListenerTable<'t>>> {
+    let mut reached: HashMap<&str, Vec<&ListenerTable<'_>>> = HashMap::new();
+    for listener in &tables.listeners {
+        let routes = tables.routes.iter();
+        let routes = routes.filter(|route| can_match(route, listener));
+        let upstreams = routes.filter_map(|route| route.upstream.as_ref());
+        let upstreams = upstreams.chain(&listener.upstream).map(Spanned::get_ref);
+        for upstream in upstreams.collect::<BTreeSet<_>>() {
+            reached.entry(upstream).or_default().push(listener);
+        }
+    }
+    reached
+}
+
+fn unused_upstreams(tables: &Tables<'_>) {
+    let listeners = tables.listeners.iter().map(|listener| &listener.upstream);
+    let routes = tables.routes.iter().map(|route| &route.upstream);
+    let used = listeners.chain(routes).flatten().map(Spanned::get_ref);
+    let used: BTreeSet<_> = used.collect();
+    for UpstreamTable { table, name, .. } in &tables.upstreams {
+        if let Some(name) = name.as_ref().filter(|name| !used.contains(name.get_ref())) {
+            table.warning(name.span().start, "no listener and no route uses it");
+        }
+    }
+}
+
+fn listener_sense(listener: &ListenerTable<'_>, routes: &[RouteTable<'_>]) {
+    let table = &listener.table;
+    let encryption = listener.encryption;
+    if encryption == Some(Encryption::Off) {
+        let mut bind = listener.bind.iter();
+        if let Some(open) = bind.find(|bind| !bind.get_ref().ip().is_loopback()) {
+            let message = format_args!(
+                "\"{}\" can be reached from other hosts, and with `tls = \"off\"` passwords \
+                 cross the network in clear",
+                open.get_ref()
+            );
+            table.warning(open.span().start, message);
+        }
+    }
+    if let Some(other) = encryption.filter(|tls| *tls != Encryption::Implicit) {
+        if table.has("unknown_name") {
+            let tls = other.as_str();
+            let message = format_args!(
+                "`unknown_name` has no effect with `tls = \"{tls}\"`: no certificate is served"
+            );
+            table.warning(table.at_value("unknown_name"), message);
+        }
+    }
+    if !table.has("upstream") && !routes.iter().any(|route| can_match(route, listener)) {
+        let message = "it has no `upstream`, and no route takes its connections: all are refused";
+        table.warning(table.at(), message);
+    }
+    idle_limit(listener);
+    for network in &listener.accept_proxy_from {
+        if network.get_ref().is_everything() {
+            let message = format_args!(
+                "`accept_proxy_from` holds \"{}\": anybody can claim any client address",
+                network.get_ref()
+            );
+            table.warning(network.span().start, message);
+        }
+    }
+}
+
+/// What the protocol lets a client count on: RFC 9051 section 5.4, RFC 1939 section 3,
+/// RFC 5321 section 4.5.3.2.6.
+fn idle_limit(listener: &ListenerTable<'_>) {
+    let (Some(protocol), Some(limit)) = (listener.protocol, listener.idle_timeout) else {
+        return;
+    };
+    let minutes = match protocol {
+        Protocol::Imap => 30,
+        Protocol::Pop3 | Protocol::Smtp | Protocol::Submission => 10,
+        Protocol::Tcp => return,
+    };
+    if limit < Duration::from_secs(minutes * 60) {
+        let message = format_args!(
+            "`idle_timeout` is below the {minutes} minutes that {} clients may be silent for",
+            protocol.as_str()
+        );
+        let table = &listener.table;
+        table.warning(table.at_value("idle_timeout"), message);
+    }
+}
+
+fn route_sense(route: &RouteTable<'_>, listeners: &[ListenerTable<'_>]) {
+    let mut on = listeners
+        .iter()
+        .filter(|listener| holds_on(route, listener))
+        .peekable();
+    if on.peek().is_some() && !on.any(|listener| can_match(route, listener)) {
+        let message = "it can never match: its listeners have `tls = \"off\"`, so that no \
+                       client sends a name";
+        route.table.warning(route.table.at_value("names"), message);
+    }
+}
+
+/// Servers without a port behind listeners whose protocol has none, or another.
+fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    for server in &upstream.servers {
+        let at = server.span().start;
+        let server = server.get_ref();
+        if !matches!(server, ServerAddress::Tcp { port: None, .. }) {
+            continue;
+        }
+        if let Some(listener) = listeners.iter().find(|l| l.protocol == Some(Protocol::Tcp)) {
+            let message = format_args!(
+                "server \"{server}\" has no port, and protocol tcp of {} has no default; \
+                 expected \"{server}:PORT\"",
+                listener.table.title()
+            );
+            upstream.table.error(at, message);
+        }
+        let untouched = |l: &&&ListenerTable<'_>| l.encryption == Some(Encryption::Passthrough);
+        if let Some(listener) = listeners.iter().find(untouched) {
+            if let Some(port) = listener.protocol.and_then(Protocol::plaintext_port) {
+                let message = format_args!(
+                    "server \"{server}\" has no port, and {} passes TLS untouched to the plaintext \
+                     port {port}; expected \"{server}:PORT\"",
+                    listener.table.title()
+                );
+                upstream.table.warning(at, message);
+            }
+        }
+    }
+}
+
+/// A mail server that takes every client for this host may relay for all of them.
+fn client_address(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    let smtp = |protocol| matches!(protocol, Protocol::Smtp | Protocol::Submission);
+    let listener = listeners.iter().find(|l| l.protocol.is_some_and(smtp));
+    let Some(listener) = listener else { return };
+    let table = &upstream.table;
+    let (behind, protocol) = (
+        listener.table.title(),
+        listener.protocol.map_or("", Protocol::as_str),
+    );
+    if !table.has("client_address") {
+        let message = format_args!(
+            "`client_address` must be written out behind {behind} (protocol {protocol}): a server \
+             that takes every client for this host may relay for all"
+        );
+        table.error(table.at(), message);
+    } else if upstream.client_address == Some(ClientAddress::None) {
+        let message = format_args!(
+            "with `client_address = \"none\"` behind {behind} (protocol {protocol}) the server \
+             takes every client for this host, and may relay for all"
+        );
+        table.warning(table.at_value("client_address"), message);
+    }
+}

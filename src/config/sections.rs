@@ -1,0 +1,203 @@
+//! The sections of the file and the keys they hold.
+
+/// One kind of table.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Its key at the top of the file.
+    pub(super) key: &'static str,
+    /// As it is written: `[limits]`, `[[listener]]`.
+    pub(super) header: &'static str,
+    /// Whether it may stand in the file more than once.
+    pub(super) repeats: bool,
+    /// The keys of this version.
+    pub(super) keys: &'static [&'static str],
+    /// Those of them that have no default.
+    pub(super) required: &'static [&'static str],
+    /// Keys of later versions.
+    pub(super) later: &'static [Later],
+}
+
+/// A key of a later version.
+#[derive(Debug)]
+pub(super) struct Later {
+    pub(super) key: &'static str,
+    /// The value, as it is written, that asks for nothing.
+    pub(super) neutral: Option<&'static str>,
+}
+
+const fn later(key: &'static str) -> Later {
+    Later { key, neutral: None }
+}
+
+const fn only(key: &'static str, neutral: &'static str) -> Later {
+    Later {
+        key,
+        neutral: Some(neutral),
+    }
+}
+
+pub(super) static CERTIFICATES: Section = Section {
+    key: "certificates",
+    header: "[certificates]",
+    repeats: false,
+    keys: &["directory", "order", "trust", "unknown_name"],
+    required: &[],
+    later: &[only("also", "[]")],
+};
+
+pub(super) static RUNTIME: Section = Section {
+    key: "runtime",
+    header: "[runtime]",
+    repeats: false,
+    keys: &["threads"],
+    required: &[],
+    later: &[],
+};
+
+pub(super) static ADMIN: Section = Section {
+    key: "admin",
+    header: "[admin]",
+    repeats: false,
+    keys: &["socket", "mode"],
+    required: &[],
+    later: &[later("web")],
+};
+
+pub(super) static METRICS: Section = Section {
+    key: "metrics",
+    header: "[metrics]",
+    repeats: false,
+    keys: &["listen"],
+    required: &[],
+    later: &[],
+};
+
+pub(super) static LOG: Section = Section {
+    key: "log",
+    header: "[log]",
+    repeats: false,
+    keys: &["level", "format", "access"],
+    required: &[],
+    later: &[],
+};
+
+pub(super) static LIMITS: Section = Section {
+    key: "limits",
+    header: "[limits]",
+    repeats: false,
+    keys: &[
+        "connections",
+        "connections_per_client",
+        "handshake_timeout",
+        "drain_timeout",
+    ],
+    required: &[],
+    later: &[later("preamble_timeout")],
+};
+
+pub(super) static TLS: Section = Section {
+    key: "tls",
+    header: "[tls]",
+    repeats: false,
+    keys: &["min_version", "post_quantum"],
+    required: &[],
+    later: &[],
+};
+
+pub(super) static SERVER: Section = Section {
+    key: "server",
+    header: "[server]",
+    repeats: false,
+    keys: &[],
+    required: &[],
+    later: &[later("user")],
+};
+
+pub(super) static LISTENER: Section = Section {
+    key: "listener",
+    header: "[[listener]]",
+    repeats: true,
+    keys: &[
+        "name",
+        "bind",
+        "protocol",
+        "tls",
+        "hostname",
+        "upstream",
+        "accept_proxy_from",
+        "unknown_name",
+        "idle_timeout",
+    ],
+    required: &["name", "bind", "protocol"],
+    later: &[
+        only("legacy", "\"refuse\""),
+        later("legacy_upstream"),
+        only("mx", "false"),
+        only("trusted_proxies", "[]"),
+        later("max_body"),
+        only("allow", "[]"),
+        only("deny", "[]"),
+    ],
+};
+
+pub(super) static ROUTE: Section = Section {
+    key: "route",
+    header: "[[route]]",
+    repeats: true,
+    keys: &["names", "listeners", "upstream"],
+    required: &["names", "upstream"],
+    later: &[
+        later("path"),
+        later("redirect"),
+        later("respond"),
+        later("hsts"),
+    ],
+};
+
+pub(super) static UPSTREAM: Section = Section {
+    key: "upstream",
+    header: "[[upstream]]",
+    repeats: true,
+    keys: &[
+        "name",
+        "servers",
+        "tls",
+        "client_address",
+        "balance",
+        "health_interval",
+        "connect_timeout",
+    ],
+    required: &["name", "servers"],
+    later: &[
+        later("verify"),
+        later("trust"),
+        later("server_name"),
+        later("pin"),
+        later("host"),
+        later("health_path"),
+        later("greeting_timeout"),
+    ],
+};
+
+/// Every section, in the order of the reference.
+pub(super) static SECTIONS: &[&Section] = &[
+    &CERTIFICATES,
+    &RUNTIME,
+    &ADMIN,
+    &METRICS,
+    &LOG,
+    &LIMITS,
+    &TLS,
+    &SERVER,
+    &LISTENER,
+    &ROUTE,
+    &UPSTREAM,
+];
+
+/// Every section of this version, as its header is written, with every key it may hold.
+pub fn known_keys() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    SECTIONS
+        .iter()
+        .filter(|section| !section.keys.is_empty())
+        .map(|section| (section.header, section.keys))
+}
