@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 
-use crate::cert::PrivateKey;
+use crate::cert::{PrivateKey, chain_pem};
 use crate::store::StoreError;
 use crate::store::atomic::Step;
 use crate::store::layout::{DEFAULT, FIRST_START, Files, Listing, UNSETTLED};
@@ -139,12 +139,4 @@ fn still_needed(key: &PrivateKey, files: Files, slot: Option<&Slot>) -> bool {
     let replaced = slot.and_then(|slot| slot.loaded.as_ref());
     let of_replaced = replaced.is_some_and(|old| old.key.spki() == key.spki());
     (files.csr || !files.crt) && !of_replaced
-}
-
-fn chain_pem(chain: &[CertificateDer<'_>]) -> String {
-    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    chain
-        .iter()
-        .map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", der.as_ref()), config))
-        .collect()
 }

@@ -25,7 +25,8 @@ pub(super) fn first_start(
     Listing::read(directory)
 }
 
-fn plan(
+/// NAME and steps, or `None` if this is not the first start.
+pub(super) fn plan(
     directory: &Path,
     listing: &Listing,
     clock: &Clock,

@@ -4,15 +4,11 @@ use std::path::Path;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::cert::{
-    Bundle, Certificate, NewCertificate, PrivateKey, Problem, ProblemCode, Validity, read_bundle,
-    self_signed,
-};
+use crate::cert::{Bundle, Certificate, NewCertificate, PrivateKey, read_bundle, self_signed};
 use crate::store::StoreError;
 use crate::store::layout::Listing;
 use crate::store::scan::{fitting, read_keys};
 use crate::store::state::State;
-use crate::time::rfc3339;
 
 /// Certificates and keys as they were given.
 pub(super) struct Given {
@@ -145,20 +141,4 @@ pub(super) fn made(new: &NewCertificate, now: UnixTime) -> Result<Pair, StoreErr
 
 fn read(what: &'static str, pem: &[u8]) -> Result<Bundle, StoreError> {
     read_bundle(pem).map_err(|source| StoreError::Input { what, source })
-}
-
-/// What the time of day says about a certificate.
-pub fn date_problem(validity: Validity, now: UnixTime) -> Option<Problem> {
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if validity.not_after < now {
-        let message = format!("expired at {}", rfc3339(validity.not_after));
-        return Some(Problem {
-            code: ProblemCode::Expired,
-            message,
-        });
-    }
-    (validity.not_before > now).then(|| Problem {
-        code: ProblemCode::NotYetValid,
-        message: format!("not valid before {}", rfc3339(validity.not_before)),
-    })
 }

@@ -34,7 +34,6 @@ use crate::store::state::State;
 use crate::time::Clock;
 
 pub use error::StoreError;
-pub use import::date_problem;
 
 /// Where trust comes from besides `trust/` in the folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -376,8 +375,7 @@ fn put(
         name: name.clone(),
         source,
     })?;
-    let mut problems = credential.problems;
-    problems.extend(date_problem(certificate.validity, clock.now()));
+    let problems = credential.problems_at(clock.now());
     let there = (listing.files(&name), state.slots.get(&name));
     let steps = change::replace(&state.options.directory, &name, &chain, &key, there)?;
     Ok((steps, Imported { name, problems }))

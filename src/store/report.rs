@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cert::{Credential, Problem};
+use crate::cert::{Credential, Problem, hex};
 use crate::store::state::State;
 use crate::time::Clock;
 
@@ -39,7 +39,7 @@ fn log_effective(credential: &Credential, clock: &Clock) {
     tracing::info!(
         name = %credential.name,
         names = names.join(" "),
-        sha256 = data_encoding::HEXLOWER.encode(&credential.certificate.sha256),
+        sha256 = hex(&credential.certificate.sha256),
         standing = ?credential.standing.kind(clock.now()),
         "certificate effective"
     );

@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::cert::{
-    Certificate, Credential, PrivateKey, Problem, ProblemCode, TrustAnchors, read_bundle,
+    Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors, read_bundle,
 };
 use crate::store::atomic::{Contents, read_regular};
 use crate::store::layout::Files;
@@ -101,31 +101,15 @@ impl Scan<'_> {
         if bundle.keys.is_empty() {
             return Err(format!("{key_file}: no private key in it"));
         }
-        let end_entity = bundle.certificates.first().cloned();
         let made = Credential::new(name, bundle.certificates, &bundle.keys, self.anchors);
-        let mut credential = made.map_err(|error| {
-            let spki = end_entity
-                .and_then(|der| Certificate::from_der(der).ok())
-                .map(|c| c.spki);
-            match spki {
-                Some(spki) if fitting(&bundle.keys, &spki).is_none() => {
-                    format!(
-                        "{}: the certificate's key is not the key in {key_file}",
-                        certificate.name
-                    )
-                }
-                _ => format!("{}: {}", certificate.name, chain_text(&error)),
-            }
+        let mut credential = made.map_err(|error| match error {
+            CredentialError::KeyMismatch { .. } => not_its_key(&certificate.name, key_file),
+            error => format!("{}: {}", certificate.name, chain_text(&error)),
         })?;
         credential.problems.append(&mut problems);
         let key = fitting(&bundle.keys, &credential.certificate.spki)
-            .cloned()
-            .ok_or_else(|| {
-                format!(
-                    "{}: the certificate's key is not the key in {key_file}",
-                    certificate.name
-                )
-            })?;
+            .ok_or_else(|| not_its_key(&certificate.name, key_file))?
+            .clone();
         Ok(Loaded {
             credential: Arc::new(credential),
             key,
@@ -179,6 +163,10 @@ pub(super) fn set_aside(message: String) -> Problem {
         code: ProblemCode::SetAside,
         message,
     }
+}
+
+fn not_its_key(certificate_file: &str, key_file: &str) -> String {
+    format!("{certificate_file}: the certificate's key is not the key in {key_file}")
 }
 
 fn chain_text(error: &dyn Error) -> String {
