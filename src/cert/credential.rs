@@ -269,7 +269,7 @@ fn chain_problems(
 }
 
 /// RFC 3339 in UTC; the number of seconds for a date that has no such text.
-fn date_text(seconds: i64) -> String {
+pub(super) fn date_text(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|date| date.format(&Rfc3339).ok())

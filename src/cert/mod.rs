@@ -4,6 +4,7 @@
 //! socket, or reads a clock.
 
 mod algorithm;
+mod candidate;
 mod capabilities;
 mod certificate;
 mod chain;
@@ -17,9 +18,10 @@ mod key;
 mod name;
 mod path;
 mod rank;
+mod timeline;
 mod trust;
 
-pub use capabilities::{ClientCapabilities, ClientKind};
+pub use capabilities::{ClientCapabilities, ClientKind, UnknownClientKind};
 pub use certificate::{Certificate, CertificateError, NameSource};
 pub use chain::{Bundle, ChainError, chain_pem, read_bundle};
 pub use credential::{Credential, CredentialError, Problem, ProblemCode};
