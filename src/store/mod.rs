@@ -189,6 +189,14 @@ impl CertStore {
         entries
     }
 
+    /// What there is under this NAME; a certificate rather than the request beside it.
+    pub fn entry(&self, name: &str) -> Result<Entry, StoreError> {
+        let mut entries = self.entries().into_iter();
+        entries
+            .find(|entry| entry.name() == name)
+            .ok_or_else(|| unknown(&self.state.load(), name))
+    }
+
     /// The certificate of this NAME, if it can be served.
     pub fn get(&self, name: &str) -> Option<Arc<Credential>> {
         self.state.load().credential(name).cloned()
