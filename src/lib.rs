@@ -3,6 +3,7 @@
 //! The library exists for the binary, the tests, the benchmarks and the fuzz targets; it
 //! makes no promise of stability. `ARCHITECTURE.md` has the picture.
 
+pub mod admin;
 pub mod cert;
 pub mod config;
 pub mod log;
