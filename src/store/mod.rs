@@ -429,3 +429,6 @@ fn settle(directory: &Path) -> Result<Listing, StoreError> {
     atomic::apply(directory, &steps)?;
     Listing::read(directory)
 }
+
+#[cfg(test)]
+mod tests;
