@@ -13,17 +13,13 @@ const POLL: Duration = Duration::from_millis(5);
 /// The first value that `condition` gives. Panics with `what` when [`PATIENCE`] is over.
 #[track_caller]
 pub(crate) fn for_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE:?} for {what}, in vain"
-        );
-        thread::sleep(POLL);
-    }
+    let mut found = None;
+    let held = holds(|| {
+        found = condition();
+        found.is_some()
+    });
+    assert!(held, "waited {PATIENCE:?} for {what}, in vain");
+    found.unwrap()
 }
 
 /// Returns when `condition` holds.
@@ -32,18 +28,30 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     for_some(what, || condition().then_some(()));
 }
 
-/// The first success. Panics with the last error when [`PATIENCE`] is over.
-#[track_caller]
-pub(crate) fn for_ok<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+/// Whether `condition` comes to hold before [`PATIENCE`] is over.
+pub(crate) fn holds(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(error) => assert!(
-                Instant::now() < deadline,
-                "waited {PATIENCE:?} for {what}: {error:?}"
-            ),
+    while !condition() {
+        if Instant::now() >= deadline {
+            return false;
         }
         thread::sleep(POLL);
     }
+    true
+}
+
+/// The first success. Panics with the last error when [`PATIENCE`] is over.
+#[track_caller]
+pub(crate) fn for_ok<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let mut last = None;
+    let held = holds(|| {
+        last = Some(attempt());
+        matches!(last, Some(Ok(_)))
+    });
+    assert!(
+        held,
+        "waited {PATIENCE:?} for {what}: {:?}",
+        last.unwrap().err()
+    );
+    last.unwrap().unwrap()
 }

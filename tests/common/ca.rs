@@ -1,0 +1,199 @@
+//! A certificate authority for tests: root, intermediate, and end-entity certificates with the names,
+//! dates and keys that a test asks for, relative to a time that the test chooses.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use gatepost::time::Clock;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+};
+use rustls_pki_types::UnixTime;
+use time::OffsetDateTime;
+
+/// A day in seconds, for dates relative to now.
+pub(crate) const DAY: i64 = 86_400;
+
+/// Which key a certificate gets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Key {
+    #[default]
+    EcdsaP256,
+    EcdsaP384,
+    Rsa2048,
+    Ed25519,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    /// The end-entity certificate, and below it what a client needs to trust it.
+    pub(crate) chain: String,
+    /// The end-entity certificate alone.
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Pair {
+    /// Writes `NAME.crt` and `NAME.key` (0600, the key first) into a certificate folder.
+    pub(crate) fn write(&self, folder: &Path, name: &str) {
+        let mut key = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(folder.join(format!("{name}.key")))
+            .unwrap();
+        key.write_all(self.key.as_bytes()).unwrap();
+        fs::write(folder.join(format!("{name}.crt")), &self.chain).unwrap();
+    }
+}
+
+/// Root and intermediate.
+pub(crate) struct TestCa {
+    now: i64,
+    root: CertifiedIssuer<'static, KeyPair>,
+    intermediate: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl TestCa {
+    /// An authority that was founded ten years before `now`.
+    pub(crate) fn new(now: UnixTime) -> Self {
+        let now = i64::try_from(now.as_secs()).unwrap();
+        let root =
+            CertifiedIssuer::self_signed(authority(now, "Test Root"), Key::default().generate())
+                .unwrap();
+        let intermediate = CertifiedIssuer::signed_by(
+            authority(now, "Test Intermediate"),
+            Key::default().generate(),
+            &root,
+        )
+        .unwrap();
+        Self {
+            now,
+            root,
+            intermediate,
+        }
+    }
+
+    /// An authority of today, by the system's clock.
+    pub(crate) fn today() -> Self {
+        Self::new(Clock::System.now())
+    }
+
+    /// The trust anchor, PEM.
+    pub(crate) fn root(&self) -> String {
+        self.root.pem()
+    }
+
+    /// The issuer of end-entity certificates, PEM.
+    pub(crate) fn intermediate(&self) -> String {
+        self.intermediate.pem()
+    }
+
+    /// A certificate for these names (addresses become iPAddress names): from yesterday on for 90 days.
+    pub(crate) fn leaf(&self, names: &[&str]) -> Leaf<'_> {
+        let names = names.iter().map(|&name| name.to_owned());
+        let mut params = CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        Leaf {
+            ca: self,
+            params,
+            key: Key::default(),
+            from: -DAY,
+            until: 89 * DAY,
+        }
+    }
+}
+
+/// A certificate about to be issued.
+pub(crate) struct Leaf<'a> {
+    ca: &'a TestCa,
+    params: CertificateParams,
+    key: Key,
+    from: i64,
+    until: i64,
+}
+
+impl Leaf<'_> {
+    /// Its first and its last second, relative to the authority's now.
+    pub(crate) fn dates(mut self, from: i64, until: i64) -> Self {
+        (self.from, self.until) = (from, until);
+        self
+    }
+
+    pub(crate) fn key(mut self, key: Key) -> Self {
+        self.key = key;
+        self
+    }
+
+    pub(crate) fn common_name(mut self, name: &str) -> Self {
+        self.params
+            .distinguished_name
+            .push(DnType::CommonName, name);
+        self
+    }
+
+    /// Signed by the intermediate.
+    pub(crate) fn issue(self) -> Pair {
+        let key = self.key.generate();
+        let issuer = &self.ca.intermediate;
+        let certificate = self.dated().signed_by(&key, issuer).unwrap().pem();
+        Pair {
+            chain: format!("{certificate}{}", issuer.pem()),
+            certificate,
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// Signed with its own key.
+    pub(crate) fn self_signed(self) -> Pair {
+        let key = self.key.generate();
+        let certificate = self.dated().self_signed(&key).unwrap().pem();
+        Pair {
+            chain: certificate.clone(),
+            certificate,
+            key: key.serialize_pem(),
+        }
+    }
+
+    fn dated(&self) -> CertificateParams {
+        let mut params = self.params.clone();
+        params.not_before = date(self.ca.now + self.from);
+        params.not_after = date(self.ca.now + self.until);
+        params
+    }
+}
+
+impl Key {
+    fn generate(self) -> KeyPair {
+        match self {
+            Self::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            Self::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
+            Self::Ed25519 => KeyPair::generate_for(&PKCS_ED25519),
+            Self::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        }
+        .unwrap()
+    }
+}
+
+fn authority(now: i64, name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = date(now - 3_650 * DAY);
+    params.not_after = date(now + 3_650 * DAY);
+    params
+}
+
+fn date(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+}
