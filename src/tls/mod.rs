@@ -1,0 +1,17 @@
+//! rustls put together: what a listener's TLS is, which certificate a connection gets, and
+//! the record layer of one connection.
+//!
+//! No I/O happens in here: [`Session`] turns bytes into bytes. The unbuffered interface of
+//! rustls is used, so that a silent connection holds no buffer at all.
+
+mod buffer;
+mod resolver;
+mod server;
+mod session;
+mod ticketer;
+
+pub use buffer::Buffer;
+pub use resolver::Chosen;
+pub use server::{Provider, ServerTls};
+pub use session::{Negotiated, Opened, Session, TlsError, unrecognized_name_alert};
+pub use ticketer::Ticketer;
