@@ -1,0 +1,190 @@
+//! The client's end of a connection: a socket, with TLS on it or without.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::proxy::inbound::Inbound;
+use crate::proxy::socket::Socket;
+use crate::tls::{Buffer, Session, TlsError};
+
+/// What can go wrong on the client's end.
+#[derive(Debug, thiserror::Error)]
+pub enum DownstreamError {
+    /// Its socket failed.
+    #[error("the client's connection failed")]
+    Io(#[from] io::Error),
+    /// Its TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The client's end, its handshake done.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    socket: Socket,
+    tls: Option<Box<Session>>,
+    /// Received and not yet opened.
+    inbound: Inbound,
+    /// Whether `inbound` holds something that was not passed on yet. Never so in TLS: there
+    /// it holds the beginning of a record or message at most.
+    unread: bool,
+    /// Whether the client said that nothing more comes.
+    closed: bool,
+    /// Sealed, and not yet written.
+    outbound: Option<Buffer>,
+    /// TLS's own messages, younger than `outbound`.
+    control: Vec<u8>,
+    /// Whether `control` is a session ticket that waits for company.
+    holding: bool,
+}
+
+/// Largest session ticket that is put in front of data; it fits beside a whole buffer of it.
+const TICKET_ROOM: usize = Buffer::SPARE;
+
+impl Downstream {
+    /// A client in clear, or one whose TLS passes through.
+    pub(super) fn plain(socket: Socket, inbound: Inbound) -> Self {
+        Self::new(socket, None, inbound, Vec::new())
+    }
+
+    /// A client whose TLS ends here. In TLS 1.3 the server's last message is the session
+    /// ticket, for which nobody waits: it is held back, to be sent with the first data.
+    pub(super) fn tls(
+        socket: Socket,
+        session: Box<Session>,
+        inbound: Inbound,
+        ticket: Vec<u8>,
+    ) -> Self {
+        Self::new(socket, Some(session), inbound, ticket)
+    }
+
+    fn new(socket: Socket, tls: Option<Box<Session>>, inbound: Inbound, control: Vec<u8>) -> Self {
+        Self {
+            socket,
+            unread: tls.is_none() && !inbound.filled().is_empty(),
+            tls,
+            inbound,
+            closed: false,
+            outbound: None,
+            holding: !control.is_empty() && control.len() <= TICKET_ROOM,
+            control,
+        }
+    }
+
+    /// Whether a session ticket is held back.
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding
+    }
+
+    /// Lets go of a ticket that was held back long enough.
+    pub(super) fn release(&mut self) {
+        self.holding = false;
+    }
+
+    /// Receives plaintext into `plain`, which is empty before, and after it at the end of
+    /// what the client says.
+    pub(super) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &mut Buffer,
+    ) -> Poll<Result<(), DownstreamError>> {
+        let Some(tls) = &mut self.tls else {
+            return self.poll_recv_plain(cx, plain).map_err(Into::into);
+        };
+        while !self.closed && plain.is_empty() {
+            // A TCP end without close_notify is an end all the same: mail clients do that.
+            if ready!(self.inbound.poll_fill(cx, &mut self.socket))? == 0 {
+                self.closed = true;
+                break;
+            }
+            let opened = tls.open(self.inbound.filled_mut(), plain, &mut self.control)?;
+            self.inbound.consume(opened.consumed);
+            self.closed = opened.closed;
+            // What else TLS has to say now is not to wait with the ticket.
+            self.holding &= self.control.len() <= TICKET_ROOM;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_recv_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &mut Buffer,
+    ) -> Poll<io::Result<()>> {
+        if self.unread {
+            self.unread = false;
+            let n = plain.append(self.inbound.filled());
+            self.inbound.consume(n);
+            return Poll::Ready(Ok(()));
+        }
+        let n = ready!(self.socket.poll_read(cx, plain.plaintext_room()))?;
+        plain.advance(n);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes plaintext to be sent. Everything taken before must have been flushed.
+    pub(super) fn queue(&mut self, plain: Buffer) -> Result<(), TlsError> {
+        let Some(tls) = &mut self.tls else {
+            self.outbound = Some(plain);
+            return Ok(());
+        };
+        let mut wire = Buffer::take();
+        wire.append(&self.control);
+        self.control = Vec::new();
+        self.holding = false;
+        tls.seal(self.inbound.filled_mut(), plain.filled(), &mut wire)?;
+        self.outbound = Some(wire);
+        Ok(())
+    }
+
+    /// Writes what was taken; only a ticket that is held back may be left.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(wire) = &mut self.outbound {
+            while !wire.is_empty() {
+                let n = ready!(self.socket.poll_write(cx, wire.filled()))?;
+                wire.consume(n);
+            }
+            self.outbound = None;
+        }
+        if self.holding || self.control.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.control.is_empty() {
+            let n = ready!(self.socket.poll_write(cx, &self.control))?;
+            self.control.drain(..n);
+        }
+        self.control = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says that nothing more comes; to be flushed.
+    pub(super) fn close(&mut self) -> Result<(), TlsError> {
+        self.holding = false;
+        match &mut self.tls {
+            Some(tls) => tls.close(self.inbound.filled_mut(), &mut self.control),
+            None => Ok(()),
+        }
+    }
+
+    /// Shuts the socket for writing.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_shutdown(cx)
+    }
+
+    /// Passes a reset of the other end on.
+    pub(super) fn reset_on_close(&self) {
+        self.socket.reset_on_close();
+    }
+
+    /// Sends a last word of our own, and ends.
+    pub(super) async fn say_last(&mut self, text: &[u8]) -> Result<(), DownstreamError> {
+        let mut plain = Buffer::take();
+        plain.append(text);
+        self.queue(plain)?;
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        self.close()?;
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        Ok(poll_fn(|cx| self.poll_shutdown(cx)).await?)
+    }
+}

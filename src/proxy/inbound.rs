@@ -1,0 +1,102 @@
+//! Bytes received and not yet used.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::proxy::socket::Socket;
+use crate::tls::Buffer;
+
+/// What was read from a socket and is not consumed yet: in a pooled buffer while work goes
+/// on, in exactly as much memory as it needs while the peer is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Inbound(Held);
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Working(Buffer),
+    Parked(Box<[u8]>),
+}
+
+impl Inbound {
+    /// Reads more behind what is held; the number of bytes read, 0 at the end of the stream.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+    ) -> Poll<io::Result<usize>> {
+        let buffer = self.working();
+        let room = buffer.room();
+        if room.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
+        match socket.poll_read(cx, room) {
+            Poll::Ready(Ok(n)) => {
+                buffer.advance(n);
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.park();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for more bytes.
+    pub(super) async fn fill(&mut self, socket: &mut Socket) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, socket)).await
+    }
+
+    /// What is held.
+    pub(super) fn filled(&self) -> &[u8] {
+        match &self.0 {
+            Held::Nothing => &[],
+            Held::Working(buffer) => buffer.filled(),
+            Held::Parked(bytes) => bytes,
+        }
+    }
+
+    /// What is held, for decryption in place.
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Held::Nothing => &mut [],
+            Held::Working(buffer) => buffer.filled_mut(),
+            Held::Parked(bytes) => bytes,
+        }
+    }
+
+    /// Drops `n` bytes from the front.
+    pub(super) fn consume(&mut self, n: usize) {
+        let buffer = self.working();
+        buffer.consume(n);
+        if buffer.is_empty() {
+            self.0 = Held::Nothing;
+        }
+    }
+
+    fn working(&mut self) -> &mut Buffer {
+        if !matches!(self.0, Held::Working(_)) {
+            let mut buffer = Buffer::take();
+            if let Held::Parked(bytes) = &self.0 {
+                buffer.append(bytes);
+            }
+            self.0 = Held::Working(buffer);
+        }
+        match &mut self.0 {
+            Held::Working(buffer) => buffer,
+            Held::Nothing | Held::Parked(_) => unreachable!("set above"),
+        }
+    }
+
+    fn park(&mut self) {
+        if let Held::Working(buffer) = &self.0 {
+            self.0 = match buffer.filled() {
+                [] => Held::Nothing,
+                bytes => Held::Parked(bytes.into()),
+            };
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Passing bytes on, both ways, until both sides are done.
+//!
+//! A direction reads into a pooled buffer, and gives it back when its bytes are written: a
+//! silent connection holds none. An end is passed on as an end, a reset as a reset.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::metrics::ListenerMetrics;
+use crate::proxy::SessionError;
+use crate::proxy::downstream::{Downstream, DownstreamError};
+use crate::proxy::socket::Socket;
+use crate::tls::Buffer;
+
+/// How long a session ticket waits for data to go with.
+const TICKET_PATIENCE: Duration = Duration::from_millis(3);
+
+/// Both ends of a connection.
+#[derive(Debug)]
+pub(super) struct Relay<'m> {
+    downstream: Downstream,
+    upstream: Socket,
+    metrics: &'m ListenerMetrics,
+    /// From the client, not yet written to the server.
+    pending: Option<Buffer>,
+    up: Direction,
+    down: Direction,
+    pub(super) bytes: Bytes,
+}
+
+/// Plaintext bytes passed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bytes {
+    /// From the client to the server.
+    pub(super) up: u64,
+    /// From the server to the client.
+    pub(super) down: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Direction {
+    Open,
+    /// The source is at its end, which is still to be passed on.
+    Ending,
+    Done,
+}
+
+impl<'m> Relay<'m> {
+    /// `early` is plaintext that came with the client's handshake.
+    pub(super) fn new(
+        downstream: Downstream,
+        upstream: Socket,
+        early: Option<Buffer>,
+        metrics: &'m ListenerMetrics,
+    ) -> Self {
+        let mut this = Self {
+            downstream,
+            upstream,
+            metrics,
+            pending: None,
+            up: Direction::Open,
+            down: Direction::Open,
+            bytes: Bytes::default(),
+        };
+        if let Some(early) = early {
+            this.received(early);
+        }
+        this
+    }
+
+    /// Runs until both sides are done, one fails, or nothing is said for `idle`.
+    pub(super) async fn run(&mut self, idle: Duration) -> Result<(), SessionError> {
+        let patience = match self.downstream.is_holding() {
+            true => TICKET_PATIENCE,
+            false => idle,
+        };
+        let mut heard = Instant::now();
+        let mut timer = pin!(sleep_until(heard + patience));
+        let outcome = poll_fn(|cx| {
+            let before = (self.bytes.up, self.bytes.down);
+            let done = self.poll(cx)?;
+            if before != (self.bytes.up, self.bytes.down) {
+                heard = Instant::now();
+            }
+            match done {
+                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::Pending => self.poll_timer(cx, timer.as_mut(), heard + idle),
+            }
+        })
+        .await;
+        if let Err(error) = &outcome {
+            self.pass_on(error).await;
+        }
+        outcome
+    }
+
+    /// One timer serves the ticket first and the idle limit from then on. It is not moved
+    /// with every byte: when it rings, it is set to when it should have rung.
+    fn poll_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        deadline: Instant,
+    ) -> Poll<Result<(), SessionError>> {
+        while timer.as_mut().poll(cx).is_ready() {
+            if self.downstream.is_holding() {
+                self.downstream.release();
+                let flushed = self.downstream.poll_flush(cx);
+                flushed
+                    .map_err(|e| SessionError::Downstream(e.into()))?
+                    .is_ready();
+            } else if Instant::now() >= deadline {
+                return Poll::Ready(Err(SessionError::Idle));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
+        // Upwards first: what TLS has to answer to what it read goes out with the way down.
+        let up = self.poll_up(cx)?;
+        let down = self.poll_down(cx)?;
+        Ok(match (up, down) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
+        while self.up == Direction::Open {
+            if self
+                .poll_write_up(cx)
+                .map_err(SessionError::Upstream)?
+                .is_pending()
+            {
+                return Ok(Poll::Pending);
+            }
+            let mut plain = Buffer::take();
+            match self.downstream.poll_recv(cx, &mut plain) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Err(error)) => return Err(SessionError::Downstream(error)),
+                Poll::Ready(Ok(())) if plain.is_empty() => self.up = Direction::Ending,
+                Poll::Ready(Ok(())) => self.received(plain),
+            }
+        }
+        if self.up == Direction::Ending {
+            // With the way down done as well, the close says all there is to say.
+            if self.down != Direction::Done
+                && self
+                    .upstream
+                    .poll_shutdown(cx)
+                    .map_err(SessionError::Upstream)?
+                    .is_pending()
+            {
+                return Ok(Poll::Pending);
+            }
+            self.up = Direction::Done;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn poll_write_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(plain) = &mut self.pending {
+            while !plain.is_empty() {
+                let n = ready!(self.upstream.poll_write(cx, plain.filled()))?;
+                plain.consume(n);
+                self.bytes.up += n as u64;
+                self.metrics.sent_upstream.inc_by(n as u64);
+            }
+            self.pending = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn received(&mut self, plain: Buffer) {
+        let n = plain.filled().len() as u64;
+        self.metrics.received_downstream.inc_by(n);
+        self.pending = Some(plain);
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
+        let failed = |error: DownstreamError| SessionError::Downstream(error);
+        loop {
+            let flushed = self.downstream.poll_flush(cx);
+            if flushed.map_err(|e| failed(e.into()))?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            match self.down {
+                Direction::Done => return Ok(Poll::Ready(())),
+                Direction::Ending => {
+                    // As above: a close that follows at once says it too.
+                    if self.up != Direction::Done {
+                        let shut = self.downstream.poll_shutdown(cx);
+                        if shut.map_err(|e| failed(e.into()))?.is_pending() {
+                            return Ok(Poll::Pending);
+                        }
+                    }
+                    self.down = Direction::Done;
+                    continue;
+                }
+                Direction::Open => {}
+            }
+            let mut plain = Buffer::take();
+            match self.upstream.poll_read(cx, plain.plaintext_room()) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Err(error)) => return Err(SessionError::Upstream(error)),
+                Poll::Ready(Ok(0)) => {
+                    self.downstream.close().map_err(|e| failed(e.into()))?;
+                    self.down = Direction::Ending;
+                }
+                Poll::Ready(Ok(n)) => {
+                    plain.advance(n);
+                    self.bytes.down += n as u64;
+                    self.metrics.received_upstream.inc_by(n as u64);
+                    self.downstream.queue(plain).map_err(|e| failed(e.into()))?;
+                    self.metrics.sent_downstream.inc_by(n as u64);
+                }
+            }
+        }
+    }
+
+    /// Lets the other end know how this one ended: a TLS alert where TLS failed, a reset
+    /// where there was one.
+    async fn pass_on(&mut self, error: &SessionError) {
+        match error {
+            SessionError::Downstream(DownstreamError::Io(error)) if is_reset(error) => {
+                if let Socket::Tcp(_) = &self.upstream {
+                    self.upstream.reset_on_close();
+                }
+            }
+            SessionError::Upstream(error) if is_reset(error) => self.downstream.reset_on_close(),
+            SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained => {
+                let _ = self.downstream.close();
+                // What the socket takes at once: the connection is given up either way.
+                let _ = poll_fn(|cx| Poll::Ready(self.downstream.poll_flush(cx))).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
