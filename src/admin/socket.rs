@@ -75,6 +75,17 @@ pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketGuard), Socke
     Ok((listener, guard))
 }
 
+impl SocketGuard {
+    /// Changes the socket's mode, for connections from now on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set_mode(&self, mode: u32) -> Result<(), SocketError> {
+        fs::set_permissions(&self.path, Permissions::from_mode(mode))
+            .map_err(failed(&self.path, "cannot set the mode"))
+    }
+}
+
 fn lock(path: &Path) -> Result<File, SocketError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

@@ -201,7 +201,7 @@ pub struct Route {
 }
 
 /// `[[upstream]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
     /// Unique name.
     pub name: String,

@@ -1,0 +1,277 @@
+//! From a configuration to listeners at work, in two steps: everything that can fail, and
+//! the change itself.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::cert::LiveIndex;
+use crate::config::{self, Config, Encryption, Listener, Protocol};
+use crate::metrics::Metrics;
+use crate::proxy::{
+    Acceptor, Active, ClientLimit, ConnectionLimit, Ending, RouteTable, Upstream, bind,
+};
+use crate::server::inherit::Inherited;
+use crate::server::{Parts, StartError};
+use crate::time::Clock;
+use crate::tls::{Provider, ServerTls, Ticketer};
+
+/// What all listeners share, and what outlives a reload.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) live: LiveIndex,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limit: Arc<ConnectionLimit>,
+    pub(super) client_limit: Arc<ClientLimit>,
+    pub(super) ending: Arc<Ending>,
+    pub(super) parts: Parts,
+    pub(super) host: String,
+}
+
+/// Listeners and upstreams at work.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    sockets: HashMap<Key, Running>,
+    /// In the order of the configuration.
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    tickets: HashMap<String, Arc<Ticketer>>,
+}
+
+/// What a socket is known by. Several listeners may ask the system for a port (0); any other
+/// address is one socket, whichever listener has it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    address: SocketAddr,
+    listener: Option<String>,
+}
+
+#[derive(Debug)]
+struct Running {
+    bound: SocketAddr,
+    active: Arc<ArcSwap<Active>>,
+    stop: CancellationToken,
+}
+
+/// A change that can no longer fail.
+#[derive(Debug)]
+pub(super) struct Plan {
+    listeners: Vec<(Arc<Active>, Vec<Key>)>,
+    fresh: Vec<(Key, Arc<Active>, TcpListener)>,
+    upstreams: Vec<Arc<Upstream>>,
+    tickets: HashMap<String, Arc<Ticketer>>,
+}
+
+impl Listeners {
+    /// Builds and binds everything that `config` has and we have not. Nothing changes yet.
+    pub(super) fn plan(
+        &self,
+        config: &Config,
+        shared: &Shared,
+        inherited: &mut Inherited,
+    ) -> Result<Plan, StartError> {
+        let provider = Provider::new(&config.tls);
+        let upstreams: Vec<_> = config
+            .upstreams
+            .iter()
+            .map(|upstream| self.upstream(upstream, &shared.metrics))
+            .collect();
+        let mut plan = Plan {
+            listeners: Vec::new(),
+            fresh: Vec::new(),
+            upstreams,
+            tickets: HashMap::new(),
+        };
+        for listener in &config.listeners {
+            let ticketer = self.ticketer(listener, shared, &mut plan.tickets)?;
+            let active = Arc::new(activate(
+                config,
+                listener,
+                &plan.upstreams,
+                shared,
+                &provider,
+                ticketer,
+            )?);
+            let mut keys = Vec::new();
+            for &address in &listener.bind {
+                let key = Key {
+                    address,
+                    listener: (address.port() == 0).then(|| listener.name.clone()),
+                };
+                if !self.sockets.contains_key(&key) {
+                    let socket = match inherited.take(address) {
+                        Some(socket) => socket,
+                        None => bind(address).map_err(|source| StartError::Bind {
+                            listener: listener.name.clone(),
+                            address,
+                            source,
+                        })?,
+                    };
+                    plan.fresh.push((key.clone(), Arc::clone(&active), socket));
+                }
+                keys.push(key);
+            }
+            plan.listeners.push((active, keys));
+        }
+        Ok(plan)
+    }
+
+    /// An upstream that did not change keeps its counts.
+    fn upstream(&self, config: &Arc<config::Upstream>, metrics: &Metrics) -> Arc<Upstream> {
+        let same = self.upstreams.iter().find(|old| old.config() == config);
+        match same {
+            Some(upstream) => Arc::clone(upstream),
+            None => Upstream::new(Arc::clone(config), metrics),
+        }
+    }
+
+    /// The session tickets of a listener's protocol: kept over reloads, and never shared
+    /// between protocols. A `tcp` listener may carry any, so it has its own.
+    fn ticketer(
+        &self,
+        listener: &Listener,
+        shared: &Shared,
+        planned: &mut HashMap<String, Arc<Ticketer>>,
+    ) -> Result<Arc<Ticketer>, StartError> {
+        let scope = match listener.protocol {
+            Protocol::Tcp => format!("tcp {}", listener.name),
+            protocol => protocol.as_str().to_owned(),
+        };
+        let known = planned.get(&scope).or_else(|| self.tickets.get(&scope));
+        let ticketer = match known {
+            Some(ticketer) => Arc::clone(ticketer),
+            None => Ticketer::new(shared.clock.clone()).ok_or(StartError::Randomness)?,
+        };
+        planned.insert(scope, Arc::clone(&ticketer));
+        Ok(ticketer)
+    }
+
+    /// Carries a plan out: what is there gets its new configuration, what is new begins to
+    /// accept, what is gone stops accepting. No connection is touched.
+    pub(super) fn apply(&mut self, plan: Plan, shared: &Shared) {
+        for (active, keys) in &plan.listeners {
+            for key in keys {
+                if let Some(running) = self.sockets.get(key) {
+                    running.active.store(Arc::clone(active));
+                }
+            }
+        }
+        let kept = |key: &Key| plan.listeners.iter().any(|(_, keys)| keys.contains(key));
+        self.sockets.retain(|key, running| {
+            let keep = kept(key);
+            if !keep {
+                running.stop.cancel();
+            }
+            keep
+        });
+        for (key, active, socket) in plan.fresh {
+            self.open(key, active, socket, shared);
+        }
+        self.upstreams = plan.upstreams;
+        self.tickets = plan.tickets;
+    }
+
+    fn open(&mut self, key: Key, active: Arc<Active>, socket: TcpListener, shared: &Shared) {
+        let name = format!("listener {}", active.config.name);
+        let bound = socket.local_addr().unwrap_or(key.address);
+        let active = Arc::new(ArcSwap::new(active));
+        let stop = CancellationToken::new();
+        let (limit, ending) = (Arc::clone(&shared.limit), Arc::clone(&shared.ending));
+        let running = stop.clone();
+        let accepted = Arc::clone(&active);
+        let part = async move {
+            match Acceptor::new(socket, accepted, limit, ending) {
+                Ok(acceptor) => acceptor.run(running).await,
+                Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
+            }
+        };
+        shared.parts.spawn(&name, stop.clone(), part);
+        self.sockets.insert(
+            key,
+            Running {
+                bound,
+                active,
+                stop,
+            },
+        );
+    }
+
+    /// Stops accepting everywhere.
+    pub(super) fn stop(&mut self) {
+        for (_, running) in self.sockets.drain() {
+            running.stop.cancel();
+        }
+    }
+
+    /// Name and bound addresses of each of `listeners`.
+    pub(super) fn bound(&self, listeners: &[Arc<Listener>]) -> Vec<(String, Vec<SocketAddr>)> {
+        let addresses = |listener: &Arc<Listener>| {
+            let mut addresses: Vec<_> = self
+                .sockets
+                .values()
+                .filter(|running| running.active.load().config.name == listener.name)
+                .map(|running| running.bound)
+                .collect();
+            addresses.sort_unstable();
+            (listener.name.clone(), addresses)
+        };
+        listeners.iter().map(addresses).collect()
+    }
+}
+
+/// One listener with everything that its connections need.
+fn activate(
+    config: &Config,
+    listener: &Arc<Listener>,
+    upstreams: &[Arc<Upstream>],
+    shared: &Shared,
+    provider: &Provider,
+    ticketer: Arc<Ticketer>,
+) -> Result<Active, StartError> {
+    let (live, clock) = (shared.live.clone(), shared.clock.clone());
+    let tls = match listener.encryption {
+        Encryption::Implicit => {
+            let tls = ServerTls::new(provider, listener, ticketer, live, clock);
+            Some(tls.map_err(|source| StartError::Tls {
+                listener: listener.name.clone(),
+                source,
+            })?)
+        }
+        Encryption::Passthrough | Encryption::Off => None,
+    };
+    let hostname = listener.hostname.as_ref().map(ToString::to_string);
+    Ok(Active {
+        tls,
+        routes: routes(config, listener, upstreams),
+        metrics: shared.metrics.listener(&listener.name),
+        client_limit: Arc::clone(&shared.client_limit),
+        handshake_timeout: config.limits.handshake_timeout,
+        hostname: hostname.unwrap_or_else(|| shared.host.clone()).into(),
+        access: config.log.access,
+        config: Arc::clone(listener),
+    })
+}
+
+fn routes(config: &Config, listener: &Listener, upstreams: &[Arc<Upstream>]) -> RouteTable {
+    let at_work = |named: &config::Upstream| {
+        let found = upstreams.iter().find(|at| at.config().name == named.name);
+        found.map(Arc::clone)
+    };
+    let default = listener.upstream.as_deref().and_then(at_work);
+    let mut table = RouteTable::new(default);
+    for route in &config.routes {
+        let everywhere = route.listeners.is_none();
+        let here = |names: &Vec<String>| names.contains(&listener.name);
+        if (everywhere || route.listeners.as_ref().is_some_and(here))
+            && let Some(upstream) = at_work(&route.upstream)
+        {
+            for pattern in &route.names {
+                table.add(pattern, &upstream);
+            }
+        }
+    }
+    table
+}
