@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::cert::{PrivateKey, chain_pem};
 use crate::store::StoreError;
-use crate::store::atomic::Step;
+use crate::store::atomic::{Step, read_regular};
 use crate::store::layout::{DEFAULT, FIRST_START, Files, Listing, UNSETTLED};
 use crate::store::scan::{Slot, read_keys};
 
@@ -92,7 +92,7 @@ pub(super) fn first_start(name: &str, steps: Vec<Step>, default: bool) -> Vec<St
 }
 
 /// Removes what a process that died left behind.
-pub(super) fn leftovers(listing: &Listing) -> Vec<Step> {
+pub(super) fn leftovers(directory: &Path, listing: &Listing) -> Vec<Step> {
     let mut steps: Vec<Step> = listing
         .temporaries
         .iter()
@@ -104,9 +104,18 @@ pub(super) fn leftovers(listing: &Listing) -> Vec<Step> {
         if files.key && !files.crt && !files.csr {
             steps.push(Step::remove(format!("{name}.key")));
         }
+        if !files.certificate() && chosen_default(directory).as_ref() == Some(name) {
+            steps.push(Step::remove(DEFAULT.to_owned()));
+        }
         steps.push(Step::remove(format!("{UNSETTLED}{name}")));
     }
     steps
+}
+
+fn chosen_default(directory: &Path) -> Option<String> {
+    let contents = read_regular(&directory.join(DEFAULT)).ok()?;
+    let text = String::from_utf8(contents.bytes).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// Notes before and forgets after `steps` that `NAME.key`, found without a certificate, is a

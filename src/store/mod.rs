@@ -422,7 +422,7 @@ fn read_only(error: &io::Error) -> bool {
 /// Lists the folder after finishing what a process that died left unfinished.
 fn settle(directory: &Path) -> Result<Listing, StoreError> {
     let listing = Listing::read(directory)?;
-    let steps = change::leftovers(&listing);
+    let steps = change::leftovers(directory, &listing);
     if steps.is_empty() {
         return Ok(listing);
     }
