@@ -180,3 +180,128 @@ fn nothing_found(pem: &[u8]) -> ChainError {
     };
     ChainError::NoBlock { hint }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cert::testing::{days, params, self_signed};
+
+    fn error(pem: &[u8]) -> String {
+        read_bundle(pem).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn blocks_are_read_in_their_order_whatever_stands_around_them() {
+        let first = self_signed(&params("first", &["a.example"], days(0, 1)));
+        let second = self_signed(&params("second", &["b.example"], days(0, 1)));
+        let text = format!(
+            "\u{feff}subject=/CN=first\r\n{}\nissuer: …\n{}{}{}{}trailing",
+            chain_pem(&[first.der.clone()]).replace('\n', "\r\n"),
+            second.key.serialize_pem(),
+            pem_text("DH PARAMETERS", b"whatever"),
+            chain_pem(&[second.der.clone()]),
+            first.key.serialize_pem(),
+        );
+        let bundle = read_bundle(text.as_bytes()).unwrap();
+        assert_eq!(bundle.certificates, [first.der.clone(), second.der.clone()]);
+        let spkis: Vec<_> = bundle.keys.iter().map(PrivateKey::spki).collect();
+        let [one, two] = [second.private_key(), first.private_key()];
+        assert_eq!(spkis, [one.spki(), two.spki()]);
+        assert!(!format!("{bundle:?}").contains("Pkcs8"));
+    }
+
+    #[test]
+    fn what_holds_nothing_says_what_it_holds() {
+        let leaf = self_signed(&params("a", &["a.example"], days(0, 1)));
+        let expected = ", expected -----BEGIN CERTIFICATE----- or a private key";
+        for (pem, text) in [
+            (
+                b" \r\n\t".to_vec(),
+                "empty: a PEM block was expected \
+                 (-----BEGIN CERTIFICATE----- or a private key)"
+                    .to_owned(),
+            ),
+            (
+                leaf.der.to_vec(),
+                format!("no PEM block found: the file looks like DER{expected}"),
+            ),
+            (
+                b"\xff\xfe-\0-\0".to_vec(),
+                format!("no PEM block found: the file looks like UTF-16 text{expected}"),
+            ),
+            (b"hello".to_vec(), format!("no PEM block found{expected}")),
+            (
+                [
+                    pem_text("CERTIFICATE REQUEST", b"x"),
+                    pem_text("X509 CRL", b"x"),
+                ]
+                .concat()
+                .into_bytes(),
+                "no certificate and no private key found, only CERTIFICATE REQUEST, X509 CRL"
+                    .to_owned(),
+            ),
+            (
+                vec![b'x'; MAX_TEXT + 1],
+                "1048577 bytes of PEM text, at most 1048576 are read".to_owned(),
+            ),
+        ] {
+            assert_eq!(error(&pem), text);
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_is_named_and_its_content_is_not() {
+        let leaf = self_signed(&params("a", &["a.example"], days(0, 1)));
+        let good = chain_pem(&[leaf.der.clone()]);
+        let key = leaf.key.serialize_pem();
+        let secret = key.lines().nth(1).unwrap();
+        let one_line = key.replace('\n', "");
+        for (text, expected) in [
+            (
+                format!("{good}{}", key.replace("-----END", "")),
+                "PEM block 2 has no end: -----END PRIVATE KEY----- was expected",
+            ),
+            (
+                format!("{good}{}", key.replacen("KEY-----", "KEY---", 1)),
+                "PEM block 2 has a damaged first line, expected -----BEGIN LABEL-----",
+            ),
+            (
+                key.replacen(
+                    secret,
+                    &secret.replace(|c: char| c.is_ascii_digit(), "!"),
+                    1,
+                ),
+                "PEM block 1 is not base64",
+            ),
+            (
+                one_line.clone(),
+                "PEM block 1 has no end: -----END (damaged label)----- was expected",
+            ),
+            (
+                format!("{one_line}\n-----END x"),
+                "PEM block 1 has no end: -----END (damaged label)----- was expected",
+            ),
+        ] {
+            let found = read_bundle(text.as_bytes()).unwrap_err();
+            assert_eq!(found.to_string(), expected);
+            assert!(!format!("{found:?}").contains(&secret[8..24]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            mut pem in prop::collection::vec(any::<u8>(), 0..200),
+            begin: bool,
+        ) {
+            if begin {
+                pem.splice(..0, *b"-----BEGIN CERTIFICATE-----\n");
+            }
+            if let Ok(bundle) = read_bundle(&pem) {
+                prop_assert!(bundle.certificates.len() + bundle.keys.len() > 0);
+            }
+        }
+    }
+}

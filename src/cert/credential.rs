@@ -275,3 +275,192 @@ pub(super) fn date_text(seconds: i64) -> String {
         .and_then(|date| date.format(&Rfc3339).ok())
         .unwrap_or_else(|| format!("second {seconds} of the Unix epoch"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cert::testing::{
+        DAY, Leaf, NOW, at, days, intermediate, issued, new_key, openssl_self_signed, params,
+        private_key, root, self_signed,
+    };
+    use crate::cert::{AnchorSource, Validity, read_bundle};
+
+    fn named(period: Validity) -> rcgen::CertificateParams {
+        params("leaf", &["mail.example.com"], period)
+    }
+
+    fn make(
+        chain: &[&CertificateDer<'static>],
+        keys: &[PrivateKey],
+        anchors: &TrustAnchors,
+    ) -> Result<Credential, CredentialError> {
+        let chain = chain.iter().map(|der| (*der).clone()).collect();
+        Credential::new("mail", chain, keys, anchors)
+    }
+
+    fn own(leaf: &Leaf) -> Credential {
+        make(&[&leaf.der], &[leaf.private_key()], &TrustAnchors::new()).unwrap()
+    }
+
+    fn codes(problems: &[Problem]) -> Vec<ProblemCode> {
+        problems.iter().map(|problem| problem.code).collect()
+    }
+
+    #[test]
+    fn the_key_that_fits_is_found_among_others() {
+        let leaf = self_signed(&named(days(0, 10)));
+        let keys = [
+            private_key(&new_key()),
+            leaf.private_key(),
+            private_key(&new_key()),
+        ];
+        let credential = make(&[&leaf.der], &keys, &TrustAnchors::new()).unwrap();
+        credential.certified_key.keys_match().unwrap();
+        assert_eq!(&*credential.name, "mail");
+        assert_eq!(credential.certified_key.cert, [leaf.der.clone()]);
+        assert_eq!(credential.standing.validity, days(0, 10));
+        assert!(credential.standing.self_signed);
+        assert_eq!(credential.problems, []);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_in_words() {
+        let anchors = TrustAnchors::new();
+        let leaf = self_signed(&named(days(0, 10)));
+        let other = private_key(&new_key());
+        let id = |key: &PrivateKey| short_id(key.spki());
+        let garbage = CertificateDer::from(b"garbage".to_vec());
+        let small = openssl_self_signed(&[
+            "-newkey",
+            "rsa:1024",
+            "-subj",
+            "/CN=a",
+            "-keyout",
+            "/dev/null",
+        ]);
+        let small = read_bundle(&small).unwrap().certificates.remove(0);
+        let keys = [other.clone()];
+        for (chain, keys, error) in [
+            (
+                vec![],
+                &keys[..],
+                "no certificate, expected the end-entity certificate and its intermediates"
+                    .to_owned(),
+            ),
+            (
+                vec![&leaf.der; 33],
+                &keys,
+                "33 certificates, at most 32 can be one chain".to_owned(),
+            ),
+            (vec![&leaf.der], &[], "no private key".to_owned()),
+            (
+                vec![&leaf.der],
+                &keys,
+                format!(
+                    "the certificate's key is not the key in the file (certificate's key id {}, \
+                     key's key id {})",
+                    id(&leaf.private_key()),
+                    id(&other)
+                ),
+            ),
+            (
+                vec![&leaf.der, &garbage],
+                &keys,
+                "certificate 2 of the chain cannot be used".to_owned(),
+            ),
+            (
+                vec![&small],
+                &keys,
+                "the certificate is for a key that cannot be served (rsa-1024), expected RSA of \
+                 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519"
+                    .to_owned(),
+            ),
+        ] {
+            let found = make(&chain, keys, &anchors).unwrap_err();
+            assert_eq!(found.to_string(), error);
+        }
+        assert_eq!(id(&other).len(), 16);
+    }
+
+    #[test]
+    fn the_missing_issuer_is_named() {
+        let top = root("Root", days(-10, 100));
+        let middle = intermediate("Middle", days(-10, 100), new_key(), &top);
+        let low = intermediate("Low", days(-10, 100), new_key(), &middle);
+        let leaf = issued(&named(days(0, 10)), &low);
+        let mut trusting = TrustAnchors::new();
+        assert!(trusting.add(top.der().clone(), AnchorSource::Roots));
+        let nothing = TrustAnchors::new();
+        let missing = |chain: &[&CertificateDer<'static>], anchors| {
+            let made = make(chain, &[leaf.private_key()], anchors).unwrap();
+            let mut problems = made.problems.into_iter();
+            let problem = problems.find(|p| p.code == ProblemCode::MissingIntermediate)?;
+            Some(problem.message.split('"').nth(1).unwrap().to_owned())
+        };
+        let name = |text: &str| Some(text.to_owned());
+        assert_eq!(missing(&[&leaf.der], &trusting), name("CN=Low"));
+        assert_eq!(
+            missing(&[&leaf.der, low.der()], &trusting),
+            name("CN=Middle")
+        );
+        assert_eq!(
+            missing(&[&leaf.der, middle.der()], &trusting),
+            name("CN=Low")
+        );
+        assert_eq!(
+            missing(&[&leaf.der, low.der(), middle.der()], &trusting),
+            None
+        );
+        assert_eq!(
+            missing(&[&leaf.der, low.der(), middle.der()], &nothing),
+            name("CN=Root")
+        );
+        let whole = [&leaf.der, low.der(), middle.der(), top.der()];
+        assert_eq!(missing(&whole, &nothing), None);
+    }
+
+    #[test]
+    fn certificates_that_lead_nowhere_are_named() {
+        let top = root("Root", days(-10, 100));
+        let middle = intermediate("Middle", days(-10, 100), new_key(), &top);
+        let stray = root("Stray", days(-10, 100));
+        let leaf = issued(&named(days(0, 10)), &middle);
+        let chain = [&leaf.der, &leaf.der, stray.der(), top.der(), middle.der()];
+        let made = make(&chain, &[leaf.private_key()], &TrustAnchors::new()).unwrap();
+        let unused = ["CN=leaf", "CN=Stray"].map(|subject| Problem {
+            code: ProblemCode::UnusedCertificate,
+            message: format!("certificate {subject:?} in the chain leads nowhere"),
+        });
+        assert_eq!(made.problems, unused);
+    }
+
+    #[test]
+    fn being_out_of_date_depends_on_the_day() {
+        let credential = own(&self_signed(&named(days(0, 9))));
+        let problems = |now| credential.problems_at(at(now));
+        assert_eq!(codes(&problems(NOW - 1)), [ProblemCode::NotYetValid]);
+        assert_eq!(
+            problems(NOW - 1)[0].message,
+            "not valid before 2027-01-15T08:00:00Z"
+        );
+        assert_eq!(problems(NOW), []);
+        assert_eq!(problems(NOW + 10 * DAY - 1), []);
+        assert_eq!(codes(&problems(NOW + 10 * DAY)), [ProblemCode::Expired]);
+        assert_eq!(
+            problems(NOW + 10 * DAY)[0].message,
+            "expired on 2027-01-25T07:59:59Z"
+        );
+    }
+
+    #[test]
+    fn a_credential_is_never_printed_with_its_key() {
+        let leaf = self_signed(&named(days(0, 9)));
+        let printed = format!("{:?}", own(&leaf));
+        let secret = leaf.key.serialize_der();
+        // The private scalar of a P-256 key in PKCS#8.
+        let scalar = &secret[36..68];
+        let debug = format!("{scalar:?}");
+        assert!(!printed.contains(debug.trim_matches(['[', ']'])));
+        assert!(!printed.contains(&crate::cert::hex(scalar)));
+    }
+}

@@ -293,3 +293,173 @@ fn common_name(new: &NewCertificate) -> Option<String> {
     let addresses = new.addresses.iter().map(ToString::to_string);
     names.chain(addresses).find(|name| name.len() <= MAX_NAME)
 }
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::extensions::ParsedExtension;
+
+    use super::*;
+    use crate::cert::certificate::parse;
+    use crate::cert::testing::{DAY, NOW, at};
+    use crate::cert::{Credential, TrustAnchors, Validity, read_bundle};
+
+    fn wanted() -> NewCertificate {
+        NewCertificate {
+            names: vec![
+                NamePattern::parse("mail.example.com").unwrap(),
+                NamePattern::parse("*.example.com").unwrap(),
+            ],
+            addresses: vec!["192.0.2.1".parse().unwrap()],
+            subject: Subject {
+                country: Some("de".to_owned()),
+                organization: Some("Example, Inc.".to_owned()),
+                unit: Some("Post".to_owned()),
+                city: Some("Köln".to_owned()),
+                state: Some(String::new()),
+            },
+            days: 730,
+            key: KeyAlgorithm::default(),
+        }
+    }
+
+    fn make(new: &NewCertificate) -> Credential {
+        let (certificate, key) = self_signed(new, at(NOW)).unwrap();
+        let chain = read_bundle(certificate.as_bytes()).unwrap().certificates;
+        let keys = read_bundle(key.as_bytes()).unwrap().keys;
+        assert!(key.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        Credential::new("server", chain, &keys, &TrustAnchors::new()).unwrap()
+    }
+
+    #[test]
+    fn it_says_what_was_asked_for_and_nothing_is_odd_about_it() {
+        let credential = make(&wanted());
+        let certificate = &credential.certificate;
+        assert_eq!(
+            certificate.subject,
+            r"CN=mail.example.com,OU=Post,O=Example\, Inc.,L=Köln,C=DE"
+        );
+        assert_eq!(certificate.names, wanted().names);
+        assert_eq!(certificate.addresses, wanted().addresses);
+        let end = NOW + 730 * DAY;
+        let validity = Validity {
+            not_before: NOW,
+            not_after: end,
+        };
+        assert_eq!(certificate.validity, validity);
+        assert!(certificate.self_signed);
+        assert_eq!(credential.problems, []);
+        assert_ne!(certificate.serial, make(&wanted()).certificate.serial);
+    }
+
+    #[test]
+    fn it_is_for_servers_and_nothing_else() {
+        let credential = make(&wanted());
+        let x509 = parse(&credential.certificate.der).unwrap();
+        let usage = x509.key_usage().unwrap().unwrap().value;
+        assert_eq!(usage.flags, 1);
+        let extended = x509.extended_key_usage().unwrap().unwrap().value;
+        assert!(extended.server_auth && !extended.client_auth && !extended.any);
+        let constraints =
+            x509.extensions()
+                .iter()
+                .find_map(|extension| match extension.parsed_extension() {
+                    ParsedExtension::BasicConstraints(constraints) => Some(constraints.ca),
+                    _ => None,
+                });
+        assert_eq!(constraints, Some(false));
+    }
+
+    #[test]
+    fn every_key_algorithm_is_made_and_has_one_name() {
+        for key in KeyAlgorithm::ALL {
+            let made = make(&NewCertificate { key, ..wanted() });
+            assert_eq!(made.certificate.key_type.to_string(), key.to_string());
+            made.certified_key.keys_match().unwrap();
+            assert_eq!(key.to_string().parse::<KeyAlgorithm>().unwrap(), key);
+        }
+        assert_eq!(
+            "rsa-1024".parse::<KeyAlgorithm>().unwrap_err().to_string(),
+            "unknown key type \"rsa-1024\", expected one of \
+             ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096, ed25519"
+        );
+    }
+
+    #[test]
+    fn the_common_name_is_the_first_that_has_room() {
+        let address = NewCertificate {
+            names: vec![],
+            ..wanted()
+        };
+        assert!(
+            make(&address)
+                .certificate
+                .subject
+                .starts_with("CN=192.0.2.1,")
+        );
+        let long = format!("{}.example", "a".repeat(60));
+        let mut names = vec![NamePattern::parse(&long).unwrap()];
+        names.extend(wanted().names);
+        let made = make(&NewCertificate { names, ..wanted() });
+        assert!(made.certificate.subject.starts_with("CN=mail.example.com,"));
+        assert_eq!(made.certificate.names.len(), 3);
+        let nameless = NewCertificate {
+            names: vec![NamePattern::parse(&long).unwrap()],
+            addresses: vec![],
+            subject: Subject::default(),
+            ..wanted()
+        };
+        assert_eq!(make(&nameless).certificate.subject, "");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_in_words() {
+        let subject = |change: fn(&mut Subject)| {
+            let mut new = wanted();
+            change(&mut new.subject);
+            new
+        };
+        for (new, error) in [
+            (
+                NewCertificate {
+                    names: vec![],
+                    addresses: vec![],
+                    ..wanted()
+                },
+                "no host name and no IP address, at least one is needed",
+            ),
+            (
+                NewCertificate {
+                    days: 0,
+                    ..wanted()
+                },
+                "a validity of 0 days, expected 1 to 36500",
+            ),
+            (
+                NewCertificate {
+                    days: 36_501,
+                    ..wanted()
+                },
+                "a validity of 36501 days, expected 1 to 36500",
+            ),
+            (
+                subject(|subject| subject.country = Some("Germany".to_owned())),
+                "country \"Germany\" is not two letters, expected a code such as \"DE\"",
+            ),
+            (
+                subject(|subject| subject.country = Some("ö".to_owned())),
+                "country \"ö\" is not two letters, expected a code such as \"DE\"",
+            ),
+            (
+                subject(|subject| subject.organization = Some("ö".repeat(65))),
+                "organization of 65 characters, at most 64 are allowed",
+            ),
+        ] {
+            assert_eq!(self_signed(&new, at(NOW)).unwrap_err().to_string(), error);
+        }
+        let end_of_time = self_signed(&wanted(), at(i64::MAX)).unwrap_err();
+        assert_eq!(
+            end_of_time.to_string(),
+            "the validity period cannot be written as dates"
+        );
+    }
+}

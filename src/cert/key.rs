@@ -223,3 +223,138 @@ fn why_unusable(der: &PrivateKeyDer<'_>) -> KeyError {
         _ => KeyError::Damaged { form },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cert::testing::openssl;
+    use crate::cert::{Certificate, ChainError, chain_pem, read_bundle};
+
+    /// Every form in which programs write keys, with the arguments that make it.
+    fn forms() -> Vec<(&'static str, Vec<u8>)> {
+        let pkcs8 = |arguments: &[&str]| openssl(&[&["genpkey", "-algorithm"], arguments].concat());
+        let curve = |name: &str| openssl(&["ecparam", "-genkey", "-name", name]);
+        vec![
+            (
+                "rsa-2048",
+                pkcs8(&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+            ),
+            ("rsa-2048", openssl(&["genrsa", "-traditional", "2048"])),
+            ("rsa-2064", openssl(&["genrsa", "2064"])),
+            (
+                "ecdsa-p256",
+                pkcs8(&["EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+            ),
+            // SEC1 with EC PARAMETERS before it.
+            ("ecdsa-p256", curve("prime256v1")),
+            ("ecdsa-p384", curve("secp384r1")),
+            ("ecdsa-p521", curve("secp521r1")),
+            ("ed25519", pkcs8(&["ED25519"])),
+        ]
+    }
+
+    fn one_key(pem: &[u8]) -> PrivateKey {
+        read_bundle(pem).unwrap().keys.remove(0)
+    }
+
+    #[test]
+    fn every_form_is_read_and_has_the_public_key_of_its_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        let file = path.to_str().unwrap();
+        for (kind, pem) in forms() {
+            std::fs::write(&path, &pem).unwrap();
+            let made = openssl(&["req", "-x509", "-subj", "/CN=a.example", "-key", file]);
+            let der = read_bundle(&made).unwrap().certificates.remove(0);
+            let certificate = Certificate::from_der(der).unwrap();
+            let key = one_key(&pem);
+            assert_eq!(key.spki(), certificate.spki, "{kind}");
+            assert_eq!(certificate.key_type.to_string(), kind);
+            assert!(certificate.self_signed, "{kind}");
+        }
+    }
+
+    #[test]
+    fn pem_out_is_pem_in() {
+        for (kind, pem) in forms() {
+            let key = one_key(&pem);
+            let text = key.to_pem();
+            assert_eq!(one_key(text.as_bytes()).spki(), key.spki(), "{kind}");
+            assert!(String::from_utf8(pem).unwrap().contains(&text), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_sign_is_refused_by_name() {
+        let small = openssl(&["genrsa", "1024"]);
+        let traditional = openssl(&["genrsa", "-traditional", "1024"]);
+        let unsupported = "private key of an unsupported kind (algorithm {}), expected RSA, \
+                           ECDSA on P-256, P-384 or P-521, or Ed25519";
+        let pass = ["-aes128", "-passout", "pass:secret"];
+        for (pem, error) in [
+            (
+                small,
+                "RSA key of 1024 bits, at least 2048 needed".to_owned(),
+            ),
+            (
+                traditional,
+                "RSA key of 1024 bits, at least 2048 needed".to_owned(),
+            ),
+            (
+                openssl(&["genpkey", "-algorithm", "ED448"]),
+                unsupported.replace("{}", "1.3.101.113"),
+            ),
+            (
+                openssl(&[
+                    "genpkey",
+                    "-algorithm",
+                    "EC",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:secp256k1",
+                ]),
+                unsupported.replace("{}", "1.2.840.10045.2.1 on curve 1.3.132.0.10"),
+            ),
+            (
+                openssl(&[&["genrsa"][..], &pass].concat()),
+                "the private key is encrypted (ENCRYPTED PRIVATE KEY), \
+                 which is not in this version: decrypt it first"
+                    .to_owned(),
+            ),
+            (
+                openssl(&[&["genrsa", "-traditional"][..], &pass].concat()),
+                "the private key is encrypted (Proc-Type: 4,ENCRYPTED), \
+                 which is not in this version: decrypt it first"
+                    .to_owned(),
+            ),
+        ] {
+            let found = read_bundle(&pem).unwrap_err();
+            assert!(matches!(found, ChainError::Key(_)), "{found}");
+            assert_eq!(found.to_string(), error);
+        }
+        for (label, form) in [
+            ("PRIVATE KEY", "PKCS#8"),
+            ("RSA PRIVATE KEY", "PKCS#1"),
+            ("EC PRIVATE KEY", "SEC1 on P-256, P-384 or P-521"),
+        ] {
+            let found = read_bundle(pem_text(label, b"\x30\x03\x02\x01").as_bytes()).unwrap_err();
+            let expected = format!("damaged private key: cannot be read as {form}");
+            assert_eq!(found.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_printed() {
+        let key = one_key(&openssl(&["genrsa", "2048"]));
+        assert_eq!(format!("{key:?}"), "PrivateKey(secret)");
+        assert!(!format!("{:?}", key.signing_key()).contains(|c: char| c.is_ascii_digit()));
+    }
+
+    #[test]
+    fn certificates_are_written_one_after_the_other() {
+        let made = crate::cert::testing::openssl_self_signed(&["-subj", "/CN=a"]);
+        let certificates = read_bundle(&made).unwrap().certificates;
+        let twice = [certificates.clone(), certificates].concat();
+        let text = chain_pem(&twice);
+        assert_eq!(read_bundle(text.as_bytes()).unwrap().certificates, twice);
+    }
+}

@@ -18,6 +18,8 @@ mod key;
 mod name;
 mod path;
 mod rank;
+#[cfg(test)]
+mod testing;
 mod timeline;
 mod trust;
 
