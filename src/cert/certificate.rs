@@ -2,25 +2,21 @@
 //!
 //! Knows what the certificate says by itself; whether anybody trusts it is for `trust`.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
 use crate::cert::fingerprint::sha256;
+use crate::cert::presented::Presented;
 use crate::cert::{KeyType, NamePattern, Problem, ProblemCode, Validity, hex};
 use crate::cert::{algorithm, distinguished_name};
 
 /// Largest certificate in bytes; what TLS clients read ends there too.
 const MAX_DER: usize = 64 * 1024;
-
-/// Tag of a dNSName in GeneralName (RFC 5280 section 4.2.1.6).
-const DNS_NAME_TAG: u32 = 2;
 
 /// Where the names of a certificate come from.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -96,7 +92,7 @@ impl Certificate {
     /// Reads one DER certificate.
     pub fn from_der(der: CertificateDer<'static>) -> Result<Self, CertificateError> {
         let x509 = parse(&der)?;
-        let found = Names::read(&x509)?;
+        let found = Presented::read(&x509)?;
         let key_type = algorithm::key_type(x509.public_key());
         let signature = algorithm::signature(&x509.signature_algorithm);
         let mut problems = found.problems;
@@ -179,93 +175,6 @@ fn oddities(x509: &X509Certificate<'_>, signature: &algorithm::Signature) -> Vec
         report(ProblemCode::CaCertificate, message);
     }
     problems
-}
-
-/// The presented identifiers of a certificate.
-struct Names {
-    names: Vec<NamePattern>,
-    addresses: Vec<IpAddr>,
-    source: NameSource,
-    problems: Vec<Problem>,
-}
-
-impl Names {
-    fn read(x509: &X509Certificate<'_>) -> Result<Self, CertificateError> {
-        let mut names = Self {
-            names: Vec::new(),
-            addresses: Vec::new(),
-            source: NameSource::CommonName,
-            problems: Vec::new(),
-        };
-        let extension =
-            x509.subject_alternative_name()
-                .map_err(|source| CertificateError::BadExtension {
-                    extension: "subjectAltName",
-                    source,
-                })?;
-        for name in extension.iter().flat_map(|san| &san.value.general_names) {
-            names.add_general_name(name);
-        }
-        if names.source == NameSource::CommonName {
-            names.add_common_names(x509);
-        }
-        // A certificate may have thousands of names, and some twice.
-        let mut seen = HashSet::new();
-        names.names.retain(|name| seen.insert(name.clone()));
-        Ok(names)
-    }
-
-    fn add_general_name(&mut self, name: &GeneralName<'_>) {
-        match name {
-            GeneralName::DNSName(text) => {
-                self.source = NameSource::SubjectAltName;
-                self.add_name(text);
-            }
-            GeneralName::IPAddress(octets) => {
-                self.source = NameSource::SubjectAltName;
-                self.add_address(octets);
-            }
-            GeneralName::Invalid(tag, octets) if tag.0 == DNS_NAME_TAG => {
-                self.source = NameSource::SubjectAltName;
-                self.add_name(&String::from_utf8_lossy(octets));
-            }
-            _ => {}
-        }
-    }
-
-    fn add_common_names(&mut self, x509: &X509Certificate<'_>) {
-        let message = "no subjectAltName: named by its common name alone, \
-                       which no current client accepts"
-            .to_owned();
-        let code = ProblemCode::NoSubjectAltName;
-        self.problems.push(Problem { code, message });
-        for name in distinguished_name::common_names(x509.subject()) {
-            self.add_name(&name);
-        }
-    }
-
-    fn add_name(&mut self, text: &str) {
-        match NamePattern::parse(text) {
-            Ok(name) => self.names.push(name),
-            Err(error) => self.report_unusable(error.to_string()),
-        }
-    }
-
-    fn add_address(&mut self, octets: &[u8]) {
-        if let Ok(v4) = <[u8; 4]>::try_from(octets) {
-            self.addresses.push(v4.into());
-        } else if let Ok(v6) = <[u8; 16]>::try_from(octets) {
-            self.addresses.push(v6.into());
-        } else {
-            let found = octets.len();
-            self.report_unusable(format!("iPAddress of {found} bytes, expected 4 or 16"));
-        }
-    }
-
-    fn report_unusable(&mut self, message: String) {
-        let code = ProblemCode::UnusableName;
-        self.problems.push(Problem { code, message });
-    }
 }
 
 #[cfg(test)]

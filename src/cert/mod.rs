@@ -17,6 +17,7 @@ mod issue;
 mod key;
 mod name;
 mod path;
+mod presented;
 mod rank;
 #[cfg(test)]
 mod testing;
