@@ -198,10 +198,10 @@ mod tests {
         let second = self_signed(&params("second", &["b.example"], days(0, 1)));
         let text = format!(
             "\u{feff}subject=/CN=first\r\n{}\nissuer: …\n{}{}{}{}trailing",
-            chain_pem(&[first.der.clone()]).replace('\n', "\r\n"),
+            chain_pem(std::slice::from_ref(&first.der)).replace('\n', "\r\n"),
             second.key.serialize_pem(),
             pem_text("DH PARAMETERS", b"whatever"),
-            chain_pem(&[second.der.clone()]),
+            chain_pem(std::slice::from_ref(&second.der)),
             first.key.serialize_pem(),
         );
         let bundle = read_bundle(text.as_bytes()).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_damaged_block_is_named_and_its_content_is_not() {
         let leaf = self_signed(&params("a", &["a.example"], days(0, 1)));
-        let good = chain_pem(&[leaf.der.clone()]);
+        let good = chain_pem(std::slice::from_ref(&leaf.der));
         let key = leaf.key.serialize_pem();
         let secret = key.lines().nth(1).unwrap();
         let one_line = key.replace('\n', "");

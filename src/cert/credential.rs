@@ -317,7 +317,10 @@ mod tests {
         let credential = make(&[&leaf.der], &keys, &TrustAnchors::new()).unwrap();
         credential.certified_key.keys_match().unwrap();
         assert_eq!(&*credential.name, "mail");
-        assert_eq!(credential.certified_key.cert, [leaf.der.clone()]);
+        assert_eq!(
+            credential.certified_key.cert.as_slice(),
+            std::slice::from_ref(&leaf.der)
+        );
         assert_eq!(credential.standing.validity, days(0, 10));
         assert!(credential.standing.self_signed);
         assert_eq!(credential.problems, []);
