@@ -8,18 +8,15 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::file::{Report, Table};
-use super::nearest::nearest;
-use super::resolve::{ListenerTable, RouteTable, Tables, UpstreamTable};
-use super::value::quoted;
-use super::{ClientAddress, Encryption, Protocol, ServerAddress};
 use crate::cert::NamePattern;
+use crate::config::file::{Report, Table};
+use crate::config::nearest::nearest;
+use crate::config::resolve::{ListenerTable, RouteTable, Tables, UpstreamTable};
+use crate::config::value::quoted;
+use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress};
 
 /// Reports everything that no table can tell by itself.
 pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
-    if tables.listeners.is_empty() {
-        report.warning(None, "there is no [[listener]]: nothing is served");
-    }
     unique(
         tables
             .listeners
@@ -35,13 +32,7 @@ pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
     addresses(tables);
     references(tables);
     competing_routes(&tables.routes);
-    for listener in &tables.listeners {
-        listener_sense(listener, &tables.routes);
-    }
-    for route in &tables.routes {
-        route_sense(route, &tables.listeners);
-    }
-    unused_upstreams(tables);
+    tables.listeners.iter().for_each(listener_sense);
     let reached = reached(tables);
     for upstream in &tables.upstreams {
         let name = upstream.name.as_ref().map(|name| name.get_ref().as_str());
@@ -49,6 +40,10 @@ pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
         let listeners = listeners.map_or(&[][..], Vec::as_slice);
         ports(upstream, listeners);
         client_address(upstream, listeners);
+    }
+    // What is misspelt leads nowhere and is not used by anyone: once is enough to say so.
+    if !report.has_errors() {
+        idle_parts(tables, report);
     }
 }
 
@@ -263,19 +258,7 @@ fn reached<'t>(tables: &'t Tables<'t>) -> HashMap<&'t str, Vec<&'t ListenerTable
     reached
 }
 
-fn unused_upstreams(tables: &Tables<'_>) {
-    let listeners = tables.listeners.iter().map(|listener| &listener.upstream);
-    let routes = tables.routes.iter().map(|route| &route.upstream);
-    let used = listeners.chain(routes).flatten().map(Spanned::get_ref);
-    let used: BTreeSet<_> = used.collect();
-    for UpstreamTable { table, name, .. } in &tables.upstreams {
-        if let Some(name) = name.as_ref().filter(|name| !used.contains(name.get_ref())) {
-            table.warning(name.span().start, "no listener and no route uses it");
-        }
-    }
-}
-
-fn listener_sense(listener: &ListenerTable<'_>, routes: &[RouteTable<'_>]) {
+fn listener_sense(listener: &ListenerTable<'_>) {
     let table = &listener.table;
     let encryption = listener.encryption;
     if encryption == Some(Encryption::Off) {
@@ -289,18 +272,14 @@ fn listener_sense(listener: &ListenerTable<'_>, routes: &[RouteTable<'_>]) {
             table.warning(open.span().start, message);
         }
     }
-    if let Some(other) = encryption.filter(|tls| *tls != Encryption::Implicit) {
-        if table.has("unknown_name") {
-            let tls = other.as_str();
-            let message = format_args!(
-                "`unknown_name` has no effect with `tls = \"{tls}\"`: no certificate is served"
-            );
-            table.warning(table.at_value("unknown_name"), message);
-        }
-    }
-    if !table.has("upstream") && !routes.iter().any(|route| can_match(route, listener)) {
-        let message = "it has no `upstream`, and no route takes its connections: all are refused";
-        table.warning(table.at(), message);
+    if let Some(other) = encryption.filter(|tls| *tls != Encryption::Implicit)
+        && table.has("unknown_name")
+    {
+        let tls = other.as_str();
+        let message = format_args!(
+            "`unknown_name` has no effect with `tls = \"{tls}\"`: no certificate is served"
+        );
+        table.warning(table.at_value("unknown_name"), message);
     }
     idle_limit(listener);
     for network in &listener.accept_proxy_from {
@@ -335,15 +314,43 @@ fn idle_limit(listener: &ListenerTable<'_>) {
     }
 }
 
-fn route_sense(route: &RouteTable<'_>, listeners: &[ListenerTable<'_>]) {
-    let mut on = listeners
+/// Listeners, routes and upstreams that serve nobody.
+fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
+    let Tables {
+        listeners, routes, ..
+    } = tables;
+    if listeners.is_empty() {
+        report.warning(None, "there is no [[listener]]: nothing is served");
+    }
+    for listener in listeners
         .iter()
-        .filter(|listener| holds_on(route, listener))
-        .peekable();
-    if on.peek().is_some() && !on.any(|listener| can_match(route, listener)) {
-        let message = "it can never match: its listeners have `tls = \"off\"`, so that no \
-                       client sends a name";
-        route.table.warning(route.table.at_value("names"), message);
+        .filter(|listener| listener.upstream.is_none())
+    {
+        if !routes.iter().any(|route| can_match(route, listener)) {
+            let message = "it has no `upstream`, and no route takes its connections: all are \
+                           refused";
+            listener.table.warning(listener.table.at(), message);
+        }
+    }
+    for route in routes.iter().filter(|_| !listeners.is_empty()) {
+        if !listeners.iter().any(|listener| can_match(route, listener)) {
+            let message = "it can never match: its listeners have `tls = \"off\"`, so that no \
+                           client sends a name";
+            route.table.warning(route.table.at_value("names"), message);
+        }
+    }
+    unused_upstreams(tables);
+}
+
+fn unused_upstreams(tables: &Tables<'_>) {
+    let listeners = tables.listeners.iter().map(|listener| &listener.upstream);
+    let routes = tables.routes.iter().map(|route| &route.upstream);
+    let used = listeners.chain(routes).flatten().map(Spanned::get_ref);
+    let used: BTreeSet<_> = used.collect();
+    for UpstreamTable { table, name, .. } in &tables.upstreams {
+        if let Some(name) = name.as_ref().filter(|name| !used.contains(name.get_ref())) {
+            table.warning(name.span().start, "no listener and no route uses it");
+        }
     }
 }
 
@@ -364,15 +371,15 @@ fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
             upstream.table.error(at, message);
         }
         let untouched = |l: &&&ListenerTable<'_>| l.encryption == Some(Encryption::Passthrough);
-        if let Some(listener) = listeners.iter().find(untouched) {
-            if let Some(port) = listener.protocol.and_then(Protocol::plaintext_port) {
-                let message = format_args!(
-                    "server \"{server}\" has no port, and {} passes TLS untouched to the plaintext \
-                     port {port}; expected \"{server}:PORT\"",
-                    listener.table.title()
-                );
-                upstream.table.warning(at, message);
-            }
+        if let Some(listener) = listeners.iter().find(untouched)
+            && let Some(port) = listener.protocol.and_then(Protocol::plaintext_port)
+        {
+            let message = format_args!(
+                "server \"{server}\" has no port, and {} passes TLS untouched to the plaintext \
+                 port {port}; expected \"{server}:PORT\"",
+                listener.table.title()
+            );
+            upstream.table.warning(at, message);
         }
     }
 }

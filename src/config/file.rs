@@ -9,10 +9,10 @@ use std::fmt::Display;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Diagnostic, Severity};
-use super::nearest::nearest;
-use super::sections::{SECTIONS, Section};
-use super::value::{Refusal, found, kind, quoted};
+use crate::config::error::{Diagnostic, Severity};
+use crate::config::nearest::nearest;
+use crate::config::sections::{SECTIONS, Section};
+use crate::config::value::{Refusal, found, kind, quoted};
 
 /// Collects what is wrong with a text.
 #[derive(Debug)]
@@ -158,7 +158,9 @@ fn unknown_section(name: &str) -> String {
     } else if let Some(header) = home(name) {
         format!("key `{shown}` stands in no section; it belongs in {header}")
     } else {
-        let known: Vec<_> = super::known_keys().map(|(header, _)| header).collect();
+        let known: Vec<_> = crate::config::known_keys()
+            .map(|(header, _)| header)
+            .collect();
         let known = known.join(", ");
         format!("unknown section `{shown}`; expected one of {known}")
     }
@@ -211,10 +213,10 @@ impl<'a> Table<'a> {
         }
         for key in section.required {
             if !table.has(key) {
-                let header = section.header;
-                table.error(
+                let title = table.title();
+                report.error(
                     at,
-                    format_args!("{header} has no `{key}`, which has no default"),
+                    format_args!("{title}: `{key}` is missing, and has no default"),
                 );
             }
         }
@@ -335,7 +337,7 @@ impl<'a> Table<'a> {
         read: impl Fn(&DeValue<'_>) -> Result<T, Refusal>,
     ) -> Option<Vec<Spanned<T>>> {
         if self.is_empty_list(key) {
-            let message = format_args!("`{key}` is empty, expected at least one {expected}");
+            let message = format_args!("`{key}` is empty, expected one or more {expected}");
             self.error(self.at_value(key), message);
         }
         self.list(key, expected, read)
@@ -391,5 +393,5 @@ fn title(entries: &DeTable<'_>) -> Option<String> {
     let name = entries.get("name").map(Spanned::get_ref);
     let names = || entries.get("names")?.get_ref().get(0).map(Spanned::get_ref);
     let title = name.or_else(names)?.as_str()?;
-    Some(quoted(title))
+    (!title.is_empty()).then(|| quoted(title))
 }

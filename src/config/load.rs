@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::error::{ConfigErrors, Diagnostic, Severity};
-use super::file::{self, Report};
-use super::{Config, resolve};
+use crate::config::error::{ConfigErrors, Diagnostic, Severity};
+use crate::config::file::{self, Report};
+use crate::config::{Config, resolve, value};
 
 /// Where the configuration is looked for when none is named, in this order.
 const USUAL_PLACES: [&str; 2] = ["proxy.toml", "/etc/gatepost/proxy.toml"];
@@ -83,8 +83,15 @@ pub fn parse(text: &str, path: &Path) -> Result<(Config, Vec<Diagnostic>), Confi
     let config = match DeTable::parse(text) {
         Ok(root) => resolve::resolve(&file::File::new(root.get_ref(), &report), path),
         Err(error) => {
-            let at = error.span().map_or(0, |span| span.start);
-            report.error(at, format_args!("not TOML: {}", error.message()));
+            let span = error.span().unwrap_or_default();
+            let at = match text.get(span.clone()).unwrap_or_default() {
+                "" => String::new(),
+                found => format!(" at {}", value::quoted(found)),
+            };
+            report.error(
+                span.start,
+                format_args!("not TOML{at}: {}", error.message()),
+            );
             None
         }
     };
@@ -93,5 +100,71 @@ pub fn parse(text: &str, path: &Path) -> Result<(Config, Vec<Diagnostic>), Confi
     match config {
         Some(config) if !has_errors => Ok((config, diagnostics)),
         _ => Err(ConfigErrors(diagnostics)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::{any, proptest};
+
+    use super::{LARGEST, find_among, load, parse};
+
+    #[test]
+    fn the_first_of_the_usual_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let places: [PathBuf; 2] = ["a.toml", "b.toml"].map(|name| folder.path().join(name));
+        let usual: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
+        let nothing = find_among(None, &usual).unwrap_err().to_string();
+        let (a, b) = (places[0].display(), places[1].display());
+        let expected = format!(
+            "gatepost: no configuration: there is neither {a} nor {b}; name one with --config FILE"
+        );
+        assert_eq!(nothing, expected);
+        fs::write(&places[1], "").unwrap();
+        assert_eq!(find_among(None, &usual).unwrap(), places[1]);
+        fs::write(&places[0], "").unwrap();
+        assert_eq!(find_among(None, &usual).unwrap(), places[0]);
+        let named = Path::new("named.toml");
+        assert_eq!(find_among(Some(named), &usual).unwrap(), named);
+    }
+
+    #[test]
+    fn files_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.toml");
+        let said = || load(&path).unwrap_err().to_string();
+        let shown = path.display();
+        let missing = format!("{shown}: cannot be read: No such file or directory (os error 2)");
+        assert_eq!(said(), missing);
+        fs::write(&path, b"[log]\nlevel = \"\xff\"\n").unwrap();
+        assert_eq!(said(), format!("{shown}:2:10: not UTF-8"));
+        fs::File::create(&path)
+            .unwrap()
+            .set_len(LARGEST + 1)
+            .unwrap();
+        assert_eq!(
+            said(),
+            format!("{shown}: cannot be read: it is larger than 16 MiB")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = parse(&text, Path::new("proxy.toml"));
+        }
+
+        #[test]
+        fn no_value_makes_it_panic(
+            key in "(bind|names|servers|tls|mode|level|accept_proxy_from|idle_timeout|[a-z]{1,3})",
+            value in "(\"[^\"\\\\\n\r]{0,12}\"|-?[0-9_.e]{1,12}|\\[(\"[0-9a-f:./]{0,9}\",){0,3}\\]|true)",
+            section in "(\\[\\[(listener|route|upstream)\\]\\]|\\[(log|limits|admin|tls)\\])",
+        ) {
+            let text = format!("{section}\n{key} = {value}\n");
+            let _ = parse(&text, Path::new("proxy.toml"));
+        }
     }
 }

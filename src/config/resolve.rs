@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::checks;
-use super::file::{File, Table};
-use super::sections::{
+use crate::cert::{DnsName, NamePattern, Order, UnknownName};
+use crate::config::checks;
+use crate::config::file::{File, Table};
+use crate::config::sections::{
     ADMIN, CERTIFICATES, LIMITS, LISTENER, LOG, METRICS, ROUTE, RUNTIME, SERVER, TLS, UPSTREAM,
 };
-use super::value::{self, Choice};
-use super::{
+use crate::config::value::{self, Choice};
+use crate::config::{
     Admin, Certificates, ClientAddress, Config, Encryption, Limits, Listener, Log, LogFormat,
     Network, Protocol, Route, ServerAddress, Tls, TlsVersion, TrustSource, Upstream,
 };
-use crate::cert::{DnsName, NamePattern, Order, UnknownName};
 
 const ORDERS: Choice<Order> = Choice {
     words: &[("kerio", Order::Kerio), ("safe", Order::Safe)],
@@ -79,7 +79,7 @@ const BALANCES: Choice<()> = Choice {
 
 /// The whole configuration; `None` only if an error was reported.
 pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
-    let base = path.parent().unwrap_or(Path::new(""));
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
     let certificates = file.table(&CERTIFICATES);
     let unknown_name = certificates.value("unknown_name", |value| UNKNOWN_NAMES.read(value));
     let unknown_name = unknown_name.unwrap_or_default();
@@ -284,7 +284,7 @@ impl<'a> ListenerTable<'a> {
             upstream: upstream.cloned(),
             accept_proxy_from: unlocated(self.accept_proxy_from),
             unknown_name: self.unknown_name,
-            idle_timeout: self.idle_timeout.unwrap_or(protocol.idle_timeout()),
+            idle_timeout: self.idle_timeout.unwrap_or_else(|| protocol.idle_timeout()),
         })
     }
 }
@@ -302,9 +302,9 @@ impl<'a> RouteTable<'a> {
     fn read(table: Table<'a>) -> Self {
         Self {
             names: table
-                .full_list("names", "host name", value::name_pattern)
+                .full_list("names", "host names", value::name_pattern)
                 .unwrap_or_default(),
-            listeners: table.full_list("listeners", "name of a listener", value::name),
+            listeners: table.full_list("listeners", "names of listeners", value::name),
             upstream: table.located("upstream", value::name),
             table,
         }
@@ -384,5 +384,193 @@ impl Tables<'_> {
             upstreams,
             ..config
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use crate::cert::{Order, UnknownName};
+    use crate::config::sections::{SECTIONS, Section};
+    use crate::config::{ClientAddress, Config, Encryption, Protocol, ServerAddress, TrustSource};
+    use crate::config::{LogFormat, TlsVersion, parse};
+
+    const SMALLEST: &str = r#"
+        [[listener]]
+        name = "l"
+        bind = ["[::]:993"]
+        protocol = "imap"
+        upstream = "u"
+        [[upstream]]
+        name = "u"
+        servers = ["10.0.0.5"]
+    "#;
+
+    fn config(text: &str) -> Config {
+        parse(text, Path::new("/etc/gatepost/proxy.toml"))
+            .unwrap()
+            .0
+    }
+
+    #[test]
+    fn defaults() {
+        let config = config(SMALLEST);
+        let seconds = Duration::from_secs;
+        assert_eq!(config.path, Path::new("/etc/gatepost/proxy.toml"));
+        let certificates = &config.certificates;
+        assert_eq!(certificates.directory, Path::new("/etc/gatepost/sslcert"));
+        assert_eq!(certificates.order, Order::Kerio);
+        assert_eq!(certificates.trust, [TrustSource::System]);
+        assert!(config.threads > 0);
+        assert_eq!(
+            config.admin.socket,
+            Path::new("/etc/gatepost/gatepost.sock")
+        );
+        assert_eq!(config.admin.mode, 0o600);
+        assert_eq!(config.metrics, "127.0.0.1:9445".parse().unwrap());
+        assert_eq!(config.log.level, "info");
+        assert_eq!(config.log.format, LogFormat::Text);
+        assert!(config.log.access);
+        assert_eq!(config.limits.connections, 0);
+        assert_eq!(config.limits.connections_per_client, 2000);
+        assert_eq!(config.limits.handshake_timeout, seconds(10));
+        assert_eq!(config.limits.drain_timeout, seconds(30));
+        assert_eq!(config.tls.min_version, TlsVersion::V1_2);
+        assert!(config.tls.post_quantum);
+        let listener = config.listener("l").unwrap();
+        assert_eq!(listener.encryption, Encryption::Implicit);
+        assert_eq!(listener.hostname, None);
+        assert_eq!(listener.upstream.as_ref().unwrap().name, "u");
+        assert!(listener.accept_proxy_from.is_empty());
+        assert_eq!(listener.unknown_name, UnknownName::Default);
+        let upstream = &config.upstreams[0];
+        assert_eq!(upstream.client_address, ClientAddress::None);
+        assert_eq!(upstream.connect_timeout, seconds(5));
+        assert!(config.listener("m").is_none());
+    }
+
+    #[test]
+    fn idle_timeouts_by_protocol() {
+        for (protocol, minutes) in [
+            ("imap", 35),
+            ("pop3", 10),
+            ("smtp", 11),
+            ("submission", 11),
+            ("tcp", 60),
+        ] {
+            let text = SMALLEST
+                .replace("\"imap\"", &format!("{protocol:?}"))
+                .replace(
+                    "\"10.0.0.5\"]",
+                    "\"10.0.0.5:1\"]\nclient_address = \"proxy-v2\"",
+                );
+            let listener = &config(&text).listeners[0];
+            assert_eq!(listener.protocol.as_str(), protocol);
+            assert_eq!(listener.idle_timeout, Duration::from_secs(minutes * 60));
+        }
+    }
+
+    #[test]
+    fn unknown_name_of_the_listener_wins() {
+        let reject = format!("[certificates]\nunknown_name = \"reject\"\n{SMALLEST}");
+        assert_eq!(
+            config(&reject).listeners[0].unknown_name,
+            UnknownName::Reject
+        );
+        let own = reject.replace("upstream = ", "unknown_name = \"default\"\nupstream = ");
+        assert_eq!(config(&own).listeners[0].unknown_name, UnknownName::Default);
+    }
+
+    #[test]
+    fn routes_find_their_upstream_and_listeners() {
+        let text = format!(
+            "{SMALLEST}\n[[route]]\nnames = [\"*.example.org\"]\nupstream = \"u\"\n\
+             [[route]]\nnames = [\"a.example\"]\nlisteners = [\"l\"]\nupstream = \"u\"\n"
+        );
+        let config = config(&text);
+        let [everywhere, one] = config.routes.as_slice() else {
+            panic!("{:?}", config.routes)
+        };
+        assert_eq!(everywhere.names[0].to_string(), "*.example.org");
+        assert!(everywhere.holds_on("l") && everywhere.holds_on("m"));
+        assert!(one.holds_on("l") && !one.holds_on("m"));
+        assert!(std::sync::Arc::ptr_eq(&one.upstream, &config.upstreams[0]));
+    }
+
+    #[test]
+    fn servers_and_paths() {
+        let tcp = |host: &str, port| ServerAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        };
+        for (written, expected) in [
+            ("10.0.0.5", tcp("10.0.0.5", None)),
+            ("::ffff:10.0.0.5", tcp("10.0.0.5", None)),
+            ("10.0.0.5:143", tcp("10.0.0.5", Some(143))),
+            ("2001:DB8::5", tcp("2001:db8::5", None)),
+            ("[::1]", tcp("::1", None)),
+            ("[::1]:143", tcp("::1", Some(143))),
+            ("Old_Mail.:143", tcp("old_mail", Some(143))),
+            ("bücher.example", tcp("xn--bcher-kva.example", None)),
+            ("unix:/run/imap", ServerAddress::Unix("/run/imap".into())),
+            (
+                "unix:imap",
+                ServerAddress::Unix("/etc/gatepost/imap".into()),
+            ),
+        ] {
+            let config = config(&SMALLEST.replace("10.0.0.5", written));
+            assert_eq!(config.upstreams[0].servers, [expected], "{written}");
+        }
+        let text = format!(
+            "[certificates]\ntrust = [\"mozilla\", \"ca.pem\", \"/ca\"]\n\
+             directory = \"/var/certs\"\n{SMALLEST}"
+        );
+        let certificates = config(&text).certificates;
+        let file = |path| TrustSource::File(PathBuf::from(path));
+        let expected = [
+            TrustSource::Mozilla,
+            file("/etc/gatepost/ca.pem"),
+            file("/ca"),
+        ];
+        assert_eq!(certificates.trust, expected);
+        assert_eq!(certificates.directory, Path::new("/var/certs"));
+    }
+
+    #[test]
+    fn without_a_folder_in_the_path_paths_stay_relative() {
+        let (config, _) = parse(SMALLEST, Path::new("proxy.toml")).unwrap();
+        assert_eq!(config.certificates.directory, Path::new("sslcert"));
+        assert_eq!(config.listeners[0].protocol, Protocol::Imap);
+    }
+
+    /// A table of a section that repeats, with whatever else it must have.
+    fn with_wrong_value(section: &Section, key: &str) -> String {
+        let header = section.header;
+        let others = section.required.iter().filter(|other| **other != key);
+        let others: String = others
+            .map(|other| format!("{other} = 2026-11-22\n"))
+            .collect();
+        format!("{header}\n{others}{key} = 2026-11-22\n")
+    }
+
+    /// A key that is known and that nothing reads would be passed over in silence.
+    #[test]
+    fn every_known_key_is_read() {
+        for section in SECTIONS {
+            for key in section.keys {
+                let text = with_wrong_value(section, key);
+                let errors = parse(&text, Path::new("proxy.toml"))
+                    .unwrap_err()
+                    .to_string();
+                let expected = format!("`{key}` is a date, expected ");
+                assert!(
+                    errors.contains(&expected),
+                    "{} {key}: {errors}",
+                    section.header
+                );
+            }
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
-use super::{Network, ServerAddress, TrustSource};
 use crate::cert::{DnsName, NamePattern};
+use crate::config::{Network, NetworkError, ServerAddress, TrustSource};
 
 /// Why a value is not accepted; what was found is not in it.
 #[derive(Debug)]
@@ -69,7 +69,8 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Refusal> {
 
 /// A name of the administrator's choice.
 pub(super) fn name(value: &DeValue<'_>) -> Result<String, Refusal> {
-    text(value, "a name without control characters", |text| {
+    let expected = "a string, not empty and without control characters";
+    text(value, expected, |text| {
         let fits = !text.trim().is_empty() && !text.chars().any(char::is_control);
         fits.then(|| text.to_owned())
     })
@@ -154,7 +155,7 @@ pub(super) fn network(value: &DeValue<'_>) -> Result<Network, Refusal> {
     let expected = "a network such as \"10.0.0.0/8\"";
     let text = value.as_str();
     let text = text.ok_or_else(|| Refusal::Type(expected.into()))?;
-    text.parse().map_err(|error: super::NetworkError| {
+    text.parse().map_err(|error: NetworkError| {
         let error = error.to_string();
         Refusal::Value(error.trim_start_matches("expected ").to_owned())
     })
@@ -164,7 +165,7 @@ pub(super) fn network(value: &DeValue<'_>) -> Result<Network, Refusal> {
 /// slash in it.
 pub(super) fn trust_source(base: &Path) -> impl Fn(&DeValue<'_>) -> Result<TrustSource, Refusal> {
     move |value| {
-        let expected = "\"system\", \"mozilla\" or a PEM file";
+        let expected = "\"system\", \"mozilla\" or a PEM file such as \"ca.pem\"";
         text(value, expected, |text| match text {
             "system" => Some(TrustSource::System),
             "mozilla" => Some(TrustSource::Mozilla),
@@ -178,7 +179,7 @@ pub(super) fn trust_source(base: &Path) -> impl Fn(&DeValue<'_>) -> Result<Trust
 
 /// The mode of the admin socket, in octal digits.
 pub(super) fn mode(value: &DeValue<'_>) -> Result<u32, Refusal> {
-    let expected = "permissions in octal digits, such as \"0600\"";
+    let expected = "a string of octal digits such as \"0600\"";
     text(value, expected, |text| {
         let octal =
             (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
