@@ -138,3 +138,167 @@ pub(super) fn decide(
 pub(super) fn compare(order: Order, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
     decide(order, a, b).map_or(Ordering::Equal, |(_, ordering)| ordering)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::proptest;
+    use proptest::{prop_assert, prop_assert_eq};
+
+    use super::*;
+    use crate::cert::samples::{any_order, any_samples, at, load, sample};
+
+    const RSA: KeyType = KeyType::Rsa(2048);
+
+    /// In every line the first differs from the second in the step named and in all later
+    /// ones, and is better in the first of these only.
+    #[test]
+    fn every_tie_is_decided_by_the_first_step_that_differs() {
+        let s = |name| sample(name, &["x"]);
+        let line = [
+            (
+                Step::NameSource,
+                1500,
+                s("b").key(RSA),
+                s("a").common_name(),
+            ),
+            (
+                Step::Key,
+                1500,
+                s("b").period(1000, 1999),
+                s("a").period(1001, 2000).key(RSA),
+            ),
+            (
+                Step::Key,
+                1500,
+                s("b").key(RSA),
+                s("a").period(1001, 2000).key(KeyType::Ed25519),
+            ),
+            (
+                Step::NotBefore,
+                1500,
+                s("b").period(1001, 1999),
+                s("a").period(1000, 2000),
+            ),
+            // The curve makes no difference.
+            (
+                Step::NotBefore,
+                1500,
+                s("b").period(1001, 1999).key(KeyType::EcdsaP521),
+                s("a"),
+            ),
+            (
+                Step::NotAfter,
+                1500,
+                s("b").period(1000, 2000),
+                s("a").fingerprint(1),
+            ),
+            (Step::Fingerprint, 1500, s("b").fingerprint(6), s("a")),
+            (Step::Name, 1500, s("a"), s("b")),
+            // Expired: the past and the staleness come first, but not before the source.
+            (
+                Step::NameSource,
+                9999,
+                s("b").period(0, 9),
+                s("a").common_name().self_signed(),
+            ),
+            (
+                Step::Past,
+                9999,
+                s("b").trusted().key(RSA),
+                s("a").period(1500, 3000).self_signed(),
+            ),
+            (
+                Step::Past,
+                9999,
+                s("b").self_signed().key(RSA),
+                s("a").period(1500, 3000),
+            ),
+            (
+                Step::Staleness,
+                9999,
+                s("b").key(RSA),
+                s("a").period(1500, 1998),
+            ),
+            (Step::Key, 9999, s("b"), s("a").period(1500, 1999).key(RSA)),
+            (
+                Step::NotBefore,
+                9999,
+                s("b").period(1001, 1999),
+                s("a").fingerprint(1),
+            ),
+            // Not expired: neither of the two is asked.
+            (
+                Step::NotBefore,
+                1,
+                s("b").period(1001, 1999),
+                s("a").trusted(),
+            ),
+            (
+                Step::NotBefore,
+                1500,
+                s("b").trusted().period(1001, 1998),
+                s("a").self_signed().trusted(),
+            ),
+        ];
+        for (step, now, better, worse) in line {
+            for matched in [Matched::Exact, Matched::Wildcard, Matched::Default] {
+                let (better, worse) = (better.load(), worse.load());
+                let better = Candidate::new(&better, matched, at(now));
+                let worse = Candidate::new(&worse, matched, at(now));
+                for order in [Order::Kerio, Order::Safe] {
+                    let decided = decide(order, &better, &worse);
+                    assert_eq!(
+                        decided,
+                        Some((step, Ordering::Less)),
+                        "{better:?} {worse:?}"
+                    );
+                    let decided = decide(order, &worse, &better);
+                    assert_eq!(decided, Some((step, Ordering::Greater)));
+                    assert_eq!(decide(order, &better, &better), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_line_comes_before_every_tie() {
+        let tomorrow = sample("a", &["x"]).trusted().period(2000, 9999).load();
+        let today = sample("b", &["x"])
+            .common_name()
+            .key(KeyType::Ed25519)
+            .load();
+        let staged = Candidate::new(&tomorrow, Matched::Exact, at(1500));
+        let works = Candidate::new(&today, Matched::Wildcard, at(1500));
+        let decided = decide(Order::Kerio, &works, &staged);
+        assert_eq!(decided, Some((Step::Line, Ordering::Less)));
+    }
+
+    fn candidates(loaded: &[Arc<Credential>], now: UnixTime) -> Vec<Candidate<'_>> {
+        let ways = [Matched::Exact, Matched::Wildcard, Matched::Default];
+        let candidate = |(credential, matched)| Candidate::new(credential, matched, now);
+        loaded
+            .iter()
+            .zip(ways.into_iter().cycle())
+            .map(candidate)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_total(samples in any_samples(6), now in 0..26_u64, order in any_order()) {
+            let loaded = load(&samples);
+            let all = candidates(&loaded, at(now));
+            for a in &all {
+                for b in &all {
+                    let ordering = compare(order, a, b);
+                    prop_assert_eq!(ordering, compare(order, b, a).reverse());
+                    prop_assert_eq!(ordering.is_eq(), a.is(b.credential));
+                    for c in &all {
+                        let chained = ordering.is_lt() && compare(order, b, c).is_lt();
+                        prop_assert!(!chained || compare(order, a, c).is_lt());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -351,3 +351,469 @@ impl LiveIndex {
         self.0.store(Arc::new(index));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+
+    use proptest::prelude::{Just, Strategy, proptest};
+    use proptest::{option, prop_assert_eq};
+
+    use super::*;
+    use crate::cert::samples::{Ask, Sample, any_ask, any_order, any_samples, at, load, sample};
+    use crate::cert::{ClientKind, KeyType, NameSource, StandingKind};
+
+    const RSA: KeyType = KeyType::Rsa(2048);
+
+    fn index(samples: &[Sample], default: &str) -> CertIndex {
+        CertIndex::new(load(samples), Some(default), Order::Kerio)
+    }
+
+    /// `NAME rank matched`, `rejected` or `no-usable-key`.
+    fn answer(index: &CertIndex, ask: &Ask, now: u64) -> String {
+        match index.select(&ask.query(), at(now)) {
+            Selected::Served(Selection {
+                credential,
+                rank,
+                matched,
+            }) => format!("{} {rank} {}", credential.name, matched.as_str()),
+            Selected::Rejected => "rejected".to_owned(),
+            Selected::NoUsableKey => "no-usable-key".to_owned(),
+        }
+    }
+
+    /// One certificate for each line of the table, and the default.
+    fn nine() -> Vec<Sample> {
+        let expired = |name, names| sample(name, names).period(0, 1400);
+        vec![
+            sample("exact-trusted", &["mail.x"]).trusted(),
+            sample("exact-self-signed", &["mail.x"]).self_signed(),
+            sample("exact-valid", &["mail.x"]),
+            expired("exact-expired", &["mail.x"]),
+            sample("wildcard-trusted", &["*.x"]).trusted(),
+            sample("wildcard-self-signed", &["*.x"]).self_signed(),
+            sample("wildcard-valid", &["*.x"]),
+            expired("wildcard-expired", &["*.x"]),
+            sample("default", &["else.example"]).trusted(),
+        ]
+    }
+
+    #[test]
+    fn the_nine_lines_in_both_orders() {
+        let kerio = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let safe = [0, 1, 2, 4, 5, 6, 3, 7, 8];
+        for (order, lines) in [(Order::Kerio, kerio), (Order::Safe, safe)] {
+            for served in 0..lines.len() {
+                let left: Vec<_> = lines[served..]
+                    .iter()
+                    .map(|&line| nine()[line].load())
+                    .collect();
+                let index = CertIndex::new(left, Some("default"), order);
+                let line = lines[served];
+                let name = &nine()[line].name;
+                let selected = answer(&index, &Ask::name("mail.x"), 1500);
+                assert!(
+                    selected.starts_with(&format!("{name} {}", line + 1)),
+                    "{selected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn names_match_as_presented_identifiers_do() {
+        let index = index(&nine(), "default");
+        for (name, served) in [
+            ("mail.x", "exact-trusted 1 exact"),
+            ("www.x", "wildcard-trusted 5 wildcard"),
+            ("x", "default 9 default"),
+            ("a.b.x", "default 9 default"),
+            ("else.example", "default 1 exact"),
+            ("a.else.example", "default 9 default"),
+            ("-", "default 9 default"),
+        ] {
+            assert_eq!(answer(&index, &Ask::name(name), 1500), served, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_staged_for_tomorrow_waits_for_its_second() {
+        let staged = sample("staged", &["mail.x"]).period(1600, 9999).trusted();
+        let wildcard = sample("wildcard", &["*.x"]).period(0, 1549);
+        let index = index(
+            &[staged, wildcard, sample("default", &[]).trusted()],
+            "default",
+        );
+        for (now, served) in [
+            (1549, "wildcard 7 wildcard"),
+            (1550, "wildcard 8 wildcard"),
+            (1599, "wildcard 8 wildcard"),
+            (1600, "staged 1 exact"),
+            (10_000, "staged 4 exact"),
+            (1599, "wildcard 8 wildcard"),
+        ] {
+            assert_eq!(
+                answer(&index, &Ask::name("mail.x"), now),
+                served,
+                "at {now}"
+            );
+        }
+        let staged = sample("staged", &["mail.x"]).period(1600, 9999);
+        let wildcard = sample("wildcard", &["*.x"]).period(1600, 9999);
+        let default = sample("default", &[]).trusted();
+        let index = self::index(&[wildcard.clone(), staged, default.clone()], "default");
+        assert_eq!(answer(&index, &Ask::name("mail.x"), 1500), "staged 9 exact");
+        let index = self::index(&[wildcard, default], "default");
+        assert_eq!(
+            answer(&index, &Ask::name("mail.x"), 1500),
+            "wildcard 9 wildcard"
+        );
+    }
+
+    #[test]
+    fn an_intermediate_that_expires_demotes_by_itself() {
+        let mut first = sample("first", &["mail.x"]).period(1001, 1999);
+        first.trusted = Some((1001, 1499));
+        let index = index(&[first, sample("second", &["mail.x"]).trusted()], "first");
+        assert_eq!(answer(&index, &Ask::name("mail.x"), 1499), "first 1 exact");
+        assert_eq!(answer(&index, &Ask::name("mail.x"), 1500), "second 1 exact");
+    }
+
+    #[test]
+    fn a_client_gets_the_best_that_it_can_verify() {
+        let samples = [
+            sample("ecdsa", &["mail.x"]).trusted(),
+            sample("rsa", &["mail.x"]).key(RSA),
+            sample("rsa-wildcard", &["*.x"]).key(RSA).trusted(),
+            sample("ed25519", &["ed.x"]).key(KeyType::Ed25519).trusted(),
+            sample("default", &["home.x"]).trusted(),
+            sample("home-valid", &["home.x"]).key(RSA),
+            sample("home-trusted", &["home.x"])
+                .key(RSA)
+                .period(0, 1700)
+                .trusted(),
+        ];
+        let all = index(&samples, "default");
+        let one_wildcard = index(&samples[..5], "default");
+        let nothing_but_ecdsa = index(&samples[..1], "ecdsa");
+        let empty = index(&[], "default");
+        for (index, name, kind, served) in [
+            (&all, "mail.x", ClientKind::Modern, "ecdsa 1 exact"),
+            (&all, "mail.x", ClientKind::Tls12, "ecdsa 1 exact"),
+            (&all, "mail.x", ClientKind::RsaOnly, "rsa 3 exact"),
+            (&all, "mail.x", ClientKind::EcdsaOnly, "ecdsa 1 exact"),
+            (&all, "ed.x", ClientKind::Modern, "ed25519 1 exact"),
+            (&all, "ed.x", ClientKind::Tls12, "rsa-wildcard 5 wildcard"),
+            // Known, but with no key for this client: the default, which it can verify.
+            (&all, "ed.x", ClientKind::EcdsaOnly, "default 9 default"),
+            // The default is ECDSA: another one for its name, the wildcard being one of them.
+            (&all, "y", ClientKind::RsaOnly, "rsa-wildcard 9 default"),
+            (
+                &one_wildcard,
+                "y",
+                ClientKind::RsaOnly,
+                "rsa-wildcard 9 default",
+            ),
+            (
+                &nothing_but_ecdsa,
+                "y",
+                ClientKind::RsaOnly,
+                "no-usable-key",
+            ),
+            (
+                &nothing_but_ecdsa,
+                "mail.x",
+                ClientKind::RsaOnly,
+                "no-usable-key",
+            ),
+            (&empty, "mail.x", ClientKind::Modern, "no-usable-key"),
+            (&empty, "-", ClientKind::Modern, "no-usable-key"),
+        ] {
+            let ask = Ask::name(name).client(kind);
+            assert_eq!(answer(index, &ask, 1500), served, "{name} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_default_that_the_client_cannot_verify_is_stood_in_for() {
+        let ask = Ask::name("unknown.example").client(ClientKind::RsaOnly);
+        let default = sample("default", &["home.x"]).trusted();
+        let by_address = sample("by-address", &["z"]).key(RSA).address("192.0.2.1");
+        let relative = sample("relative", &["home.x"]).key(RSA).period(0, 1400);
+        let stranger = sample("stranger", &["z"]).key(RSA).trusted();
+        let self_signed = sample("self-signed", &["z"]).key(RSA).self_signed();
+        let all = [default, relative, stranger, self_signed, by_address];
+        let [default, relative, stranger, self_signed, by_address] = &all;
+        let with_address = default.clone().address("::ffff:192.0.2.1");
+        for (samples, served) in [
+            // One for the default's names wins, though strangers stand better.
+            (vec![default, relative, stranger], "relative 9 default"),
+            (
+                vec![&with_address, by_address, stranger],
+                "by-address 9 default",
+            ),
+            (vec![default, by_address, stranger], "stranger 9 default"),
+            (
+                vec![default, self_signed, by_address],
+                "self-signed 9 default",
+            ),
+        ] {
+            let samples: Vec<_> = samples.into_iter().cloned().collect();
+            assert_eq!(answer(&index(&samples, "default"), &ask, 1500), served);
+        }
+    }
+
+    #[test]
+    fn a_default_that_is_not_there_is_the_best_of_all() {
+        let samples = [
+            sample("expired", &["a.x"]).trusted().period(0, 1400),
+            sample("self-signed", &["b.x"]).self_signed(),
+            sample("trusted", &["c.x"]).trusted().key(KeyType::Ed25519),
+            sample("staged", &["d.x"]).period(2500, 9999),
+        ];
+        let index = index(&samples, "gone");
+        for (now, served) in [
+            (500, "expired"),
+            (1500, "trusted"),
+            (2000, "trusted"),
+            (2500, "staged"),
+        ] {
+            let default = index.default_at(at(now)).map(|default| &*default.name);
+            assert_eq!(default, Some(served), "at {now}");
+            let ask = Ask::name("unknown.example");
+            assert_eq!(answer(&index, &ask, now), format!("{served} 9 default"));
+        }
+        let named = self::index(&samples, "staged");
+        assert_eq!(answer(&named, &Ask::name("-"), 1500), "staged 9 default");
+    }
+
+    #[test]
+    fn a_name_that_nothing_matches_may_be_refused() {
+        let samples = [
+            sample("ecdsa", &["mail.x"]).address("192.0.2.1"),
+            sample("rsa", &["other.x"]).key(RSA),
+        ];
+        let index = index(&samples, "ecdsa");
+        let refusing = |name: &str| Ask {
+            unknown_name: UnknownName::Reject,
+            ..Ask::name(name)
+        };
+        let rsa_only = |name| refusing(name).client(ClientKind::RsaOnly);
+        let assuming = |ask| Ask {
+            assumed: Ask::name("unknown.x").server_name,
+            ..ask
+        };
+        for (ask, served) in [
+            (refusing("unknown.x"), "rejected"),
+            (rsa_only("unknown.x"), "rejected"),
+            (refusing("mail.x"), "ecdsa 3 exact"),
+            // Known, though this client cannot verify its key.
+            (rsa_only("mail.x"), "rsa 9 default"),
+            // No name was sent.
+            (refusing("-"), "ecdsa 9 default"),
+            (assuming(refusing("-")), "ecdsa 9 default"),
+            (rsa_only("-"), "rsa 9 default"),
+        ] {
+            assert_eq!(answer(&index, &ask, 1500), served, "{ask:?}");
+        }
+        let empty = CertIndex::new(Vec::new(), None, Order::Kerio);
+        assert_eq!(answer(&empty, &refusing("unknown.x"), 1500), "rejected");
+        assert_eq!(answer(&empty, &refusing("-"), 1500), "no-usable-key");
+    }
+
+    #[test]
+    fn without_a_name_the_hostname_is_assumed_or_the_address_looked_up() {
+        let samples = [
+            sample("four", &[]).address("192.0.2.1"),
+            sample("six", &[]).address("2001:db8::1").trusted(),
+            sample("home", &["home.x"]),
+            sample("default", &["else.example"]),
+        ];
+        let index = index(&samples, "default");
+        let ask = |sent: &str, assumed: &str, local: &str| Ask {
+            assumed: Ask::name(assumed).server_name,
+            local: local.parse().ok(),
+            ..Ask::name(sent)
+        };
+        for (ask, served) in [
+            (ask("-", "-", "192.0.2.1"), "four 3 exact"),
+            (ask("-", "-", "::ffff:192.0.2.1"), "four 3 exact"),
+            (ask("-", "-", "2001:db8::1"), "six 1 exact"),
+            (ask("-", "-", "192.0.2.9"), "default 9 default"),
+            (ask("-", "-", "-"), "default 9 default"),
+            (ask("-", "home.x", "192.0.2.1"), "home 3 exact"),
+            (ask("-", "unknown.x", "192.0.2.1"), "default 9 default"),
+            (
+                ask("else.example", "home.x", "192.0.2.1"),
+                "default 3 exact",
+            ),
+            (ask("unknown.x", "home.x", "192.0.2.1"), "default 9 default"),
+        ] {
+            assert_eq!(answer(&index, &ask, 1500), served, "{ask:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_index_says_of_itself() {
+        let samples = [
+            sample("b", &["mail.x", "*.x", "mail.x"]).address("192.0.2.1"),
+            sample("a", &["mail.x", "*.y"]).address("::ffff:192.0.2.1"),
+        ];
+        let index = index(&samples, "b");
+        assert_eq!(index.names(), 4);
+        let names: Vec<_> = index.credentials().iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(index.get("b").map(|it| &*it.name), Some("b"));
+        assert!(index.get("c").is_none());
+        assert_eq!(index.default_at(at(1500)).map(|it| &*it.name), Some("b"));
+    }
+
+    /// The specification once more, as slow and simple as can be.
+    struct Oracle<'o> {
+        credentials: &'o [Arc<Credential>],
+        default: Option<&'o str>,
+        order: Order,
+        now: UnixTime,
+    }
+
+    type Entry<'o> = (&'o Arc<Credential>, Matched);
+
+    impl<'o> Oracle<'o> {
+        fn select(&self, query: &Query<'_>) -> Option<Option<Entry<'o>>> {
+            let way = |it: &Arc<Credential>| way_of(it, query);
+            let all = || self.credentials.iter();
+            let named: Vec<_> = all().filter_map(|it| Some((it, way(it)?))).collect();
+            if let Some(best) = self.best(&named, query.client) {
+                return Some(Some(best));
+            }
+            let reject = query.unknown_name == UnknownName::Reject;
+            if reject && query.server_name.is_some() && named.is_empty() {
+                return None;
+            }
+            let everything: Vec<_> = all().map(|it| (it, Matched::Default)).collect();
+            let is_default = |(it, _): &&Entry<'o>| self.default == Some(&*it.name);
+            let default = everything.iter().find(is_default).copied();
+            let default = default.or_else(|| self.best(&everything, ClientCapabilities::ALL));
+            let Some((default, _)) = default else {
+                return Some(None);
+            };
+            let mut relatives = everything.clone();
+            relatives.retain(|(it, _)| related(default, it));
+            Some(
+                self.best(&[(default, Matched::Default)], query.client)
+                    .or_else(|| self.best(&relatives, query.client))
+                    .or_else(|| self.best(&everything, query.client)),
+            )
+        }
+
+        fn best(&self, among: &[Entry<'o>], client: ClientCapabilities) -> Option<Entry<'o>> {
+            let usable = |(it, _): &&Entry<'o>| client.can_verify(it.certificate.key_type);
+            among
+                .iter()
+                .filter(usable)
+                .copied()
+                .min_by_key(|&(it, way)| {
+                    let kind = it.standing.kind(self.now);
+                    let certificate = &it.certificate;
+                    let past = match (it.standing.trusted.len(), it.standing.self_signed) {
+                        (1.., _) => 1,
+                        (0, true) => 2,
+                        (0, false) => 3,
+                    };
+                    let period = certificate.validity;
+                    let expired = kind == StandingKind::Expired;
+                    let key = match certificate.key_type {
+                        KeyType::Rsa(_) => 2,
+                        KeyType::Ed25519 => 3,
+                        _ => 1,
+                    };
+                    (
+                        self.line(way, kind),
+                        certificate.name_source == NameSource::CommonName,
+                        expired.then_some((past, Reverse(period.not_after))),
+                        key,
+                        Reverse((period.not_before, period.not_after)),
+                        certificate.sha256,
+                        it.name.clone(),
+                    )
+                })
+        }
+
+        fn line(&self, way: Matched, kind: StandingKind) -> usize {
+            let lines = match self.order {
+                Order::Kerio => "e0 e1 e2 e3 w0 w1 w2 w3 e4 w4 d0 d1 d2 d3 d4",
+                Order::Safe => "e0 e1 e2 w0 w1 w2 e3 w3 e4 w4 d0 d1 d2 d3 d4",
+            };
+            let way = way.as_str().chars().next().unwrap();
+            let line = format!("{way}{}", kind as u8);
+            lines.find(&line).unwrap()
+        }
+    }
+
+    fn way_of(credential: &Credential, query: &Query<'_>) -> Option<Matched> {
+        let certificate = &credential.certificate;
+        let Some(name) = query.server_name.or(query.assumed) else {
+            let local = query.local?;
+            return certificate
+                .addresses
+                .contains(&local)
+                .then_some(Matched::Exact);
+        };
+        let exact = NamePattern::Exact(name.clone());
+        if certificate.names.contains(&exact) {
+            return Some(Matched::Exact);
+        }
+        let covers = certificate
+            .names
+            .iter()
+            .any(|pattern| pattern.matches(name));
+        covers.then_some(Matched::Wildcard)
+    }
+
+    fn related(default: &Credential, other: &Credential) -> bool {
+        let (default, other) = (&default.certificate, &other.certificate);
+        let by_name = default.names.iter().any(|name| match name {
+            NamePattern::Exact(name) => other.names.iter().any(|pattern| pattern.matches(name)),
+            wildcard @ NamePattern::Wildcard(_) => other.names.contains(wildcard),
+        });
+        let shared = |address| other.addresses.contains(address);
+        by_name || default.addresses.iter().any(shared)
+    }
+
+    fn shuffled() -> impl Strategy<Value = (Vec<Sample>, Vec<Sample>)> {
+        any_samples(7)
+            .prop_flat_map(|samples| (Just(samples.clone()), Just(samples).prop_shuffle()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_the_documented_one_in_any_order_of_loading(
+            (samples, again) in shuffled(),
+            default in option::of(0..4_u8),
+            order in any_order(),
+            ask in any_ask(),
+            now in 0..26_u64,
+        ) {
+            let default = default.map(|it| format!("certificate-{it}"));
+            let loaded = load(&samples);
+            let oracle = Oracle {
+                credentials: &loaded,
+                default: default.as_deref(),
+                order,
+                now: at(now),
+            };
+            let expected = match oracle.select(&ask.query()) {
+                None => "rejected".to_owned(),
+                Some(None) => "no-usable-key".to_owned(),
+                Some(Some((it, way))) => {
+                    let rank = it.standing.rank(way, at(now));
+                    format!("{} {rank} {}", it.name, way.as_str())
+                }
+            };
+            let index = CertIndex::new(loaded.clone(), default.as_deref(), order);
+            prop_assert_eq!(answer(&index, &ask, now), expected.as_str());
+            let index = CertIndex::new(load(&again), default.as_deref(), order);
+            prop_assert_eq!(answer(&index, &ask, now), expected.as_str());
+        }
+    }
+}

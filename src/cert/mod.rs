@@ -20,6 +20,8 @@ mod path;
 mod presented;
 mod rank;
 #[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod testing;
 mod timeline;
 mod trust;

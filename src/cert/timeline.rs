@@ -127,3 +127,38 @@ impl Timeline {
         self.0.partition_point(|reign| reign.from <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::proptest;
+    use proptest::prop_assert_eq;
+
+    use super::*;
+    use crate::cert::samples::{any_samples, at, load};
+
+    proptest! {
+        #[test]
+        fn the_best_at_every_second_is_the_one_a_scan_finds(samples in any_samples(9)) {
+            let loaded = load(&samples);
+            let timeline = Timeline::of(&loaded.iter().collect::<Vec<_>>());
+            let best = |now| {
+                let candidate = |credential| Candidate::new(credential, Matched::Default, now);
+                let all = loaded.iter().map(candidate);
+                all.min_by(|a, b| compare(Order::Kerio, a, b))
+            };
+            let seen = |best: Option<Candidate<'_>>| best.map(|it| (it.credential.name.clone(), it.kind));
+            let mut change = timeline.next_change(at(0));
+            for second in 0..30 {
+                let now = at(second);
+                prop_assert_eq!(seen(timeline.at(now)), seen(best(now)));
+                if change == Some(now) {
+                    prop_assert_eq!(seen(best(at(second - 1))) == seen(best(now)), false);
+                    change = timeline.next_change(now);
+                } else if second > 0 {
+                    prop_assert_eq!(seen(best(at(second - 1))), seen(best(now)));
+                }
+            }
+            prop_assert_eq!(change, None);
+        }
+    }
+}
