@@ -145,119 +145,91 @@ mod tests {
     use proptest::{prop_assert, prop_assert_eq};
 
     use super::*;
-    use crate::cert::samples::{any_order, any_samples, at, load, sample};
+    use crate::cert::samples::{Sample, any_order, any_samples, at, load, sample};
 
     const RSA: KeyType = KeyType::Rsa(2048);
 
-    /// In every line the first differs from the second in the step named and in all later
-    /// ones, and is better in the first of these only.
-    #[test]
-    fn every_tie_is_decided_by_the_first_step_that_differs() {
-        let s = |name| sample(name, &["x"]);
-        let line = [
-            (
-                Step::NameSource,
-                1500,
-                s("b").key(RSA),
-                s("a").common_name(),
-            ),
-            (
-                Step::Key,
-                1500,
-                s("b").period(1000, 1999),
-                s("a").period(1001, 2000).key(RSA),
-            ),
-            (
-                Step::Key,
-                1500,
-                s("b").key(RSA),
-                s("a").period(1001, 2000).key(KeyType::Ed25519),
-            ),
-            (
-                Step::NotBefore,
-                1500,
-                s("b").period(1001, 1999),
-                s("a").period(1000, 2000),
-            ),
-            // The curve makes no difference.
-            (
-                Step::NotBefore,
-                1500,
-                s("b").period(1001, 1999).key(KeyType::EcdsaP521),
-                s("a"),
-            ),
-            (
-                Step::NotAfter,
-                1500,
-                s("b").period(1000, 2000),
-                s("a").fingerprint(1),
-            ),
-            (Step::Fingerprint, 1500, s("b").fingerprint(6), s("a")),
-            (Step::Name, 1500, s("a"), s("b")),
-            // Expired: the past and the staleness come first, but not before the source.
-            (
-                Step::NameSource,
-                9999,
-                s("b").period(0, 9),
-                s("a").common_name().self_signed(),
-            ),
-            (
-                Step::Past,
-                9999,
-                s("b").trusted().key(RSA),
-                s("a").period(1500, 3000).self_signed(),
-            ),
-            (
-                Step::Past,
-                9999,
-                s("b").self_signed().key(RSA),
-                s("a").period(1500, 3000),
-            ),
-            (
-                Step::Staleness,
-                9999,
-                s("b").key(RSA),
-                s("a").period(1500, 1998),
-            ),
-            (Step::Key, 9999, s("b"), s("a").period(1500, 1999).key(RSA)),
-            (
-                Step::NotBefore,
-                9999,
-                s("b").period(1001, 1999),
-                s("a").fingerprint(1),
-            ),
-            // Not expired: neither of the two is asked.
-            (
-                Step::NotBefore,
-                1,
-                s("b").period(1001, 1999),
-                s("a").trusted(),
-            ),
-            (
-                Step::NotBefore,
-                1500,
-                s("b").trusted().period(1001, 1998),
-                s("a").self_signed().trusted(),
-            ),
-        ];
-        for (step, now, better, worse) in line {
-            for matched in [Matched::Exact, Matched::Wildcard, Matched::Default] {
-                let (better, worse) = (better.load(), worse.load());
-                let better = Candidate::new(&better, matched, at(now));
-                let worse = Candidate::new(&worse, matched, at(now));
-                for order in [Order::Kerio, Order::Safe] {
-                    let decided = decide(order, &better, &worse);
-                    assert_eq!(
-                        decided,
-                        Some((step, Ordering::Less)),
-                        "{better:?} {worse:?}"
-                    );
-                    let decided = decide(order, &worse, &better);
-                    assert_eq!(decided, Some((step, Ordering::Greater)));
-                    assert_eq!(decide(order, &better, &better), None);
-                }
+    fn x(name: &str) -> Sample {
+        sample(name, &["x"])
+    }
+
+    /// `better` differs from `worse` in `step` and in later ones, where `worse` is better.
+    fn decides(step: Step, now: u64, better: &Sample, worse: &Sample) {
+        for matched in [Matched::Exact, Matched::Wildcard, Matched::Default] {
+            let (better, worse) = (better.load(), worse.load());
+            let better = Candidate::new(&better, matched, at(now));
+            let worse = Candidate::new(&worse, matched, at(now));
+            for order in [Order::Kerio, Order::Safe] {
+                let decided = decide(order, &better, &worse);
+                assert_eq!(
+                    decided,
+                    Some((step, Ordering::Less)),
+                    "{better:?} {worse:?}"
+                );
+                let decided = decide(order, &worse, &better);
+                assert_eq!(decided, Some((step, Ordering::Greater)));
+                assert_eq!(decide(order, &better, &better), None);
             }
         }
+    }
+
+    #[test]
+    fn ties_among_those_in_date_and_those_to_come() {
+        let (key, not_before) = (Step::Key, Step::NotBefore);
+        let ed25519 = || x("a").period(1001, 2000).key(KeyType::Ed25519);
+        decides(
+            Step::NameSource,
+            1500,
+            &x("b").key(RSA),
+            &x("a").common_name(),
+        );
+        decides(key, 1500, &x("b"), &x("a").period(1001, 2000).key(RSA));
+        decides(key, 1500, &x("b").key(RSA), &ed25519());
+        decides(
+            not_before,
+            1500,
+            &x("b").period(1001, 1999),
+            &x("a").period(1000, 2000),
+        );
+        // The curve makes no difference.
+        let p521 = x("b").period(1001, 1999).key(KeyType::EcdsaP521);
+        decides(not_before, 1500, &p521, &x("a"));
+        decides(
+            Step::NotAfter,
+            1500,
+            &x("b").period(1000, 2000),
+            &x("a").fingerprint(1),
+        );
+        decides(Step::Fingerprint, 1500, &x("b").fingerprint(6), &x("a"));
+        decides(Step::Name, 1500, &x("a"), &x("b"));
+        // Past and staleness are asked of the expired alone.
+        decides(not_before, 1, &x("b").period(1001, 1999), &x("a").trusted());
+        let newer = x("b").trusted().period(1001, 1998);
+        decides(not_before, 1500, &newer, &x("a").self_signed().trusted());
+    }
+
+    #[test]
+    fn ties_among_the_expired() {
+        let (now, past) = (9999, Step::Past);
+        let common_name = x("a").common_name().self_signed();
+        decides(Step::NameSource, now, &x("b").period(0, 9), &common_name);
+        let later = x("a").period(1500, 3000);
+        decides(
+            past,
+            now,
+            &x("b").trusted().key(RSA),
+            &later.clone().self_signed(),
+        );
+        decides(past, now, &x("b").self_signed().key(RSA), &later);
+        decides(
+            Step::Staleness,
+            now,
+            &x("b").key(RSA),
+            &x("a").period(1500, 1998),
+        );
+        decides(Step::Key, now, &x("b"), &x("a").period(1500, 1999).key(RSA));
+        let newer = x("b").period(1001, 1999);
+        decides(Step::NotBefore, now, &newer, &x("a").fingerprint(1));
     }
 
     #[test]
