@@ -350,6 +350,7 @@ mod tests {
         plain: Buffer,
         control: Vec<u8>,
         closed: bool,
+        heard: Vec<u8>,
     }
 
     impl Pair {
@@ -371,6 +372,7 @@ mod tests {
                 plain: Buffer::take(),
                 control: Vec::new(),
                 closed: false,
+                heard: Vec::new(),
             }
         }
 
@@ -400,7 +402,10 @@ mod tests {
         fn client_takes(&mut self, mut sent: &[u8]) {
             while !sent.is_empty() {
                 self.client.read_tls(&mut sent).unwrap();
-                self.client.process_new_packets().unwrap();
+                let state = self.client.process_new_packets().unwrap();
+                let mut plain = vec![0; state.plaintext_bytes_to_read()];
+                self.client.reader().read_exact(&mut plain).unwrap();
+                self.heard.extend_from_slice(&plain);
             }
         }
 
@@ -434,9 +439,7 @@ mod tests {
                 let mut wire = Buffer::take();
                 pair.session.seal(&mut [], &said, &mut wire).unwrap();
                 pair.client_takes(wire.filled());
-                let mut heard = vec![0; said.len()];
-                pair.client.reader().read_exact(&mut heard).unwrap();
-                assert_eq!(heard, said);
+                assert_eq!(pair.heard, said);
             }
         }
     }
@@ -483,7 +486,7 @@ mod tests {
     fn a_failed_handshake_leaves_an_alert_for_the_peer() {
         let ticketer = Ticketer::new(Clock::System).unwrap();
         let (server, roots) = server(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
-        let mut config = client_config(roots, &rustls::version::TLS13);
+        let mut config = client_config(roots, &rustls::version::TLS12);
         config.alpn_protocols = vec![b"h2".to_vec()];
         let mut pair = Pair::new(&server, &Arc::new(config));
         let error = pair.turn(100_000).unwrap_err();
