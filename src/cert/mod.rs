@@ -16,6 +16,8 @@ mod index;
 mod issue;
 mod key;
 mod name;
+#[cfg(test)]
+mod oracle;
 mod path;
 mod presented;
 mod rank;

@@ -241,10 +241,7 @@ mod tests {
     use proptest::prop_assert_eq;
 
     use super::*;
-
-    fn at(second: u64) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(second))
-    }
+    use crate::cert::samples::at;
 
     fn period(not_before: i64, not_after: i64) -> Validity {
         Validity {

@@ -11,9 +11,10 @@ use proptest::sample::{select, subsequence};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use crate::cert::testing::{new_key, private_key};
 use crate::cert::{
-    Certificate, ClientCapabilities, ClientKind, Credential, DnsName, KeyType, NamePattern,
-    NameSource, Order, PrivateKey, Query, Standing, UnknownName, Validity,
+    CertIndex, Certificate, ClientCapabilities, ClientKind, Credential, DnsName, KeyType,
+    NamePattern, NameSource, Order, Query, Selected, Selection, Standing, UnknownName, Validity,
 };
 
 /// In date from 1000 to 1999, *valid*, ECDSA, and without names, unless told otherwise.
@@ -89,8 +90,7 @@ impl Sample {
 
     pub(super) fn load(&self) -> Arc<Credential> {
         static KEY: LazyLock<Arc<CertifiedKey>> = LazyLock::new(|| {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let key = PrivateKey::from_der(key.into()).unwrap();
+            let key = private_key(&new_key());
             Arc::new(CertifiedKey::new(Vec::new(), Arc::clone(key.signing_key())))
         });
         let validity = |(not_before, not_after)| Validity {
@@ -173,6 +173,19 @@ impl Ask {
             client: self.client,
             unknown_name: self.unknown_name,
         }
+    }
+}
+
+/// `NAME rank matched`, `rejected` or `no-usable-key`.
+pub(super) fn answer(index: &CertIndex, ask: &Ask, now: u64) -> String {
+    match index.select(&ask.query(), at(now)) {
+        Selected::Served(Selection {
+            credential,
+            rank,
+            matched,
+        }) => format!("{} {rank} {}", credential.name, matched.as_str()),
+        Selected::Rejected => "rejected".to_owned(),
+        Selected::NoUsableKey => "no-usable-key".to_owned(),
     }
 }
 
