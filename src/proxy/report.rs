@@ -9,7 +9,7 @@ use crate::proxy::relay::Bytes;
 use crate::proxy::session::Active;
 use crate::proxy::upstream::Lease;
 use crate::proxy::{Party, SessionError, Stage};
-use crate::tls::{Chosen, Negotiated};
+use crate::tls::{Chosen, Negotiated, TlsError};
 
 /// Collected along the path.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ impl Report {
 
 /// Counts what did not come to a relay under its own name as well.
 fn count_refusal(active: &Active, error: &SessionError) {
+    if let SessionError::UnknownName | SessionError::Handshake(TlsError::NoUsableKey) = error {
+        active.metrics.selected(0);
+    }
     match error {
         SessionError::ProxyHeader(_)
         | SessionError::ClientLimit
