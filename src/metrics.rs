@@ -117,7 +117,7 @@ pub struct ListenerMetrics {
 /// Handles of one upstream.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
-    /// From the first connect to a connection or the last failure.
+    /// How long connects took that succeeded.
     pub connect_seconds: Histogram,
     name: String,
     vectors: Vectors,
@@ -293,7 +293,7 @@ impl Vectors {
             ),
             refused: registrar.counters(
                 "connections_refused_total",
-                "Connections turned away before anything was read.",
+                "Connections turned away, by reason.",
                 &["listener", "reason"],
             ),
             handshakes: registrar.counters(
@@ -308,7 +308,7 @@ impl Vectors {
             ),
             handshake_seconds: registrar.histograms(
                 "tls_handshake_seconds",
-                "From the first byte awaited to the end of the TLS handshake.",
+                "How long TLS handshakes with clients took that were completed.",
                 &["listener"],
             ),
             selections: registrar.counters(
@@ -343,12 +343,12 @@ impl Vectors {
             ),
             connect_seconds: registrar.histograms(
                 "upstream_connect_seconds",
-                "How long connecting to the upstream took.",
+                "How long connects to the upstream took that succeeded.",
                 &["upstream"],
             ),
             upstream_errors: registrar.counters(
                 "upstream_errors_total",
-                "Faults of the upstream.",
+                "Connects to servers of the upstream that failed.",
                 &["upstream", "reason"],
             ),
             reloads: registrar.counters(
@@ -422,7 +422,7 @@ impl ListenerMetrics {
         self.rare(&self.vectors.ended, &[&self.name, stage, party, reason]);
     }
 
-    /// Counts a connection that was turned away before anything was read from it.
+    /// Counts a connection that was turned away, or that could not be accepted.
     pub fn refused(&self, reason: &'static str) {
         self.rare(&self.vectors.refused, &[&self.name, reason]);
     }

@@ -10,3 +10,4 @@
 mod common;
 mod config;
 mod layers;
+mod metrics;
