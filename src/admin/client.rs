@@ -250,3 +250,147 @@ impl Client {
 fn certificate_path(name: &str) -> String {
     format!("/v1/certificates/{}", uri::encode(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::admin::fixture::{Fixture, pair};
+    use crate::admin::{Command, bind, serve};
+
+    fn proxy(fixture: &Fixture) -> (PathBuf, crate::admin::SocketGuard) {
+        let path = fixture.folder.path().join("gatepost.sock");
+        let (listener, guard) = bind(&path, 0o600).unwrap();
+        let (sender, mut commands) = mpsc::channel(1);
+        tokio::spawn(serve(
+            listener,
+            fixture.context.clone(),
+            sender,
+            CancellationToken::new(),
+        ));
+        tokio::spawn(async move {
+            while let Some(command) = commands.recv().await {
+                match command {
+                    Command::Reload(answer) => answer.send(Err("no".to_owned())).unwrap(),
+                    Command::Drain(answer) | Command::Stop(answer) => {
+                        answer.send(api::Drained { cut_off: 1 }).unwrap();
+                    }
+                    Command::Status(answer) => drop(answer),
+                }
+            }
+        });
+        (path, guard)
+    }
+
+    #[tokio::test]
+    async fn both_ends_understand_each_other() {
+        let fixture = Fixture::new();
+        let (path, _guard) = proxy(&fixture);
+        let mut client = Client::connect(&path).await.unwrap();
+        let (certificate, key) = pair("mail.example.com");
+        let import = api::Import {
+            certificate_pem: Some(certificate),
+            key_pem: Some(key),
+            ..api::Import::default()
+        };
+        assert_eq!(
+            client.import(&import).await.unwrap().name,
+            "mail.example.com"
+        );
+        let new = api::New {
+            hostnames: vec!["bücher.example".to_owned()],
+            country: "DE".to_owned(),
+            name: Some("books".to_owned()),
+            ..api::New::default()
+        };
+        assert_eq!(client.create(&new).await.unwrap().name, "books");
+        let list = client.certificates().await.unwrap();
+        assert_eq!(list, fixture.context.list());
+        assert_eq!(list.certificates.len(), 3);
+        let shown = client.certificate("books").await.unwrap();
+        assert_eq!(shown, fixture.context.show("books").unwrap());
+        let asked = api::Explain {
+            host: Some("Bücher.example".to_owned()),
+            at: Some("2026-11-22T10:00:00+01:00".to_owned()),
+            ..api::Explain::default()
+        };
+        let explanation = client.explain(&asked).await.unwrap();
+        assert_eq!(explanation.winner.as_ref().unwrap().name, "books");
+        assert_eq!(explanation.at.to_string(), "2026-11-22T09:00:00Z");
+        assert_eq!(client.set_default("books").await.unwrap().name, "books");
+        let default = client.default_certificate().await.unwrap();
+        assert_eq!(default.name.as_deref(), Some("books"));
+        client.remove("mail.example.com", false).await.unwrap();
+        client.remove("books", true).await.unwrap();
+        assert_eq!(client.drain().await.unwrap().cut_off, 1);
+        assert_eq!(client.stop().await.unwrap().cut_off, 1);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_why() {
+        let fixture = Fixture::new();
+        let (path, _guard) = proxy(&fixture);
+        let mut client = Client::connect(&path).await.unwrap();
+        let refused = |result: Result<(), ClientError>| match result.unwrap_err() {
+            ClientError::Refused(problem) => (problem.status, problem.detail),
+            error => panic!("{error}"),
+        };
+        let (status, detail) = refused(client.remove("a/../b ?&", false).await);
+        assert_eq!(status, 404);
+        assert_eq!(detail, "no certificate \"a/../b ?&\" (known: server)");
+        let (status, detail) = refused(client.reload().await.map(drop));
+        assert_eq!((status, detail.as_str()), (422, "no"));
+        assert_eq!(refused(client.status().await.map(drop)).0, 503);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_from_other_failures() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let stale = folder.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        for path in [missing, stale] {
+            let error = Client::connect(&path).await.unwrap_err();
+            assert!(matches!(error, ClientError::NotRunning { .. }), "{error}");
+            let expected = format!("no proxy listens at {}", path.display());
+            assert_eq!(error.to_string(), expected);
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let below = Client::connect(&file.join("s")).await.unwrap_err();
+        assert!(matches!(below, ClientError::Connect { .. }), "{below}");
+    }
+
+    #[tokio::test]
+    async fn strangers_at_the_socket_are_no_proxy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                // Until the other end has had enough.
+                let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            }
+        });
+        let mut client = Client::connect(&path).await.unwrap();
+        let error = client.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
+        drop(client);
+        let mut client = Client::connect(&path).await.unwrap();
+        let error = client.status().await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ClientError::BadAnswer { .. } | ClientError::NoAnswer { .. }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -148,3 +148,68 @@ pub(super) fn allow(mut answer: Answer, methods: &[Method]) -> Answer {
     answer.headers_mut().insert(ALLOW, methods);
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn serve(connections: &Connections) -> DuplexStream {
+        let (near, far) = duplex(1024);
+        let place = connections.place().await.unwrap();
+        connections.serve(place, far, async |_| {
+            answer(StatusCode::OK, "text/plain", b"yes".to_vec())
+        });
+        near
+    }
+
+    #[tokio::test]
+    async fn there_is_no_place_beyond_the_limit() {
+        let connections = Connections::new(2, LONG, CancellationToken::new());
+        let first = serve(&connections).await;
+        let mut second = serve(&connections).await;
+        let now = timeout(Duration::ZERO, connections.place()).await;
+        assert!(now.is_err(), "a third place among two");
+        drop(first);
+        let place = connections.place().await.unwrap();
+        second.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        second.read_to_string(&mut text).await.unwrap();
+        assert!(text.ends_with("yes"), "{text}");
+        drop(place);
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_lifetime() {
+        let lifetime = Duration::from_millis(20);
+        let connections = Connections::new(1, lifetime, CancellationToken::new());
+        let mut stream = serve(&connections).await;
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        assert!(connections.place().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_after_the_end() {
+        let shutdown = CancellationToken::new();
+        let connections = Connections::new(1, LONG, shutdown.clone());
+        let mut idle = serve(&connections).await;
+        shutdown.cancel();
+        assert!(connections.place().await.is_none());
+        let accepted = connections.accept(std::future::ready(Ok(()))).await;
+        assert!(accepted.is_none());
+        connections.finish().await;
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_failed_accept_is_not_the_end() {
+        let connections = Connections::new(1, LONG, CancellationToken::new());
+        let failed = Err::<(), _>(io::Error::other("too many open files"));
+        let accepted = connections.accept(std::future::ready(failed)).await;
+        assert!(accepted.is_none());
+        assert!(connections.place().await.is_some());
+    }
+}

@@ -17,6 +17,8 @@
 
 pub mod api;
 mod client;
+#[cfg(test)]
+mod fixture;
 mod http;
 mod scrape;
 mod server;

@@ -82,3 +82,65 @@ fn respond(
 fn text(status: StatusCode, body: &str) -> Answer {
     answer(status, TEXT, body.as_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::admin::fixture::Fixture;
+
+    async fn ask(address: SocketAddr, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
+    }
+
+    #[tokio::test]
+    async fn answers_monitoring() {
+        let fixture = Fixture::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ready, is_ready) = watch::channel(false);
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(
+            listener,
+            Metrics::new("0"),
+            fixture.context.clone(),
+            is_ready,
+            shutdown.clone(),
+        ));
+        for (accepting, request, expected) in [
+            (false, "GET /livez", 200),
+            (false, "GET /readyz", 503),
+            (true, "GET /readyz", 200),
+            (true, "HEAD /readyz", 200),
+            (false, "HEAD /readyz", 503),
+            (true, "GET /metrics", 200),
+            (true, "HEAD /metrics", 200),
+            (true, "POST /metrics", 405),
+            (true, "GET /", 404),
+            (true, "GET /metrics/", 404),
+        ] {
+            ready.send_replace(accepting);
+            let (status, answer) = ask(address, request).await;
+            assert_eq!(status, expected, "{request}");
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            assert_eq!(body.is_empty(), request.starts_with("HEAD"), "{answer}");
+        }
+        let (_, answer) = ask(address, "GET /metrics").await;
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"));
+        assert!(answer.contains("gatepost_certificate_info{default=\"true\",name=\"server\""));
+        let (_, answer) = ask(address, "DELETE /livez").await;
+        assert!(answer.contains("allow: GET, HEAD"), "{answer}");
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+}

@@ -289,3 +289,176 @@ fn chain(credential: &Credential) -> Vec<api::ChainCertificate> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::admin::fixture::{DAY, Fixture, NOW, at};
+    use crate::metrics::Metrics;
+
+    fn entry<'l>(list: &'l api::Certificates, name: &str) -> &'l api::Certificate {
+        let mut entries = list.certificates.iter();
+        entries.find(|entry| entry.name == name).unwrap()
+    }
+
+    fn codes(certificate: &api::Certificate) -> Vec<&str> {
+        let problems = certificate.problems.iter();
+        problems.map(|problem| problem.code.as_str()).collect()
+    }
+
+    #[test]
+    fn lists_what_is_served_and_what_is_set_aside() {
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        let certificates = fixture.folder.path().join("sslcert");
+        fs::write(certificates.join("broken.crt"), "nothing").unwrap();
+        fixture.make("*.example.com", 100);
+        let list = fixture.context.list();
+        let names: Vec<_> = list.certificates.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["_.example.com", "broken", "mail.example.com", "server"]
+        );
+
+        let broken = entry(&list, "broken");
+        assert_eq!(broken.kind, api::Kind::SetAside);
+        assert_eq!(codes(broken), ["set-aside"]);
+
+        let mail = entry(&list, "mail.example.com");
+        assert_eq!(mail.kind, api::Kind::Certificate);
+        assert_eq!(mail.names, ["mail.example.com"]);
+        assert_eq!(mail.standing.as_deref(), Some("self-signed"));
+        assert_eq!(mail.key_type.as_deref(), Some("ecdsa-p256"));
+        assert_eq!(mail.sha256.as_ref().map(String::len), Some(64));
+        assert_eq!(mail.not_before.unwrap().to_string(), "2026-11-21T10:00:00Z");
+        assert_eq!(mail.not_after.unwrap().to_string(), "2026-12-01T10:00:00Z");
+        assert!(!mail.default && entry(&list, "server").default);
+    }
+
+    #[test]
+    fn an_expired_name_that_hides_a_wildcard_is_reported_under_kerio() {
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        fixture.make("*.example.com", 100);
+        fixture.make("alone.example.net", 10);
+        let clock = &fixture.context.clock;
+        assert!(codes(entry(&fixture.context.list(), "mail.example.com")).is_empty());
+
+        clock.set(at(NOW + 20 * DAY));
+        let list = fixture.context.list();
+        let mail = entry(&list, "mail.example.com");
+        assert_eq!(mail.standing.as_deref(), Some("expired"));
+        assert_eq!(codes(mail), ["expired", "hides-wildcard"]);
+        assert_eq!(codes(entry(&list, "alone.example.net")), ["expired"]);
+
+        let mut config = (**fixture.context.config.load()).clone();
+        config.certificates.order = Order::Safe;
+        fixture.context.config.store(config.into());
+        assert_eq!(
+            codes(entry(&fixture.context.list(), "mail.example.com")),
+            ["expired"]
+        );
+
+        clock.set(at(NOW + 200 * DAY));
+        assert_eq!(
+            codes(entry(&fixture.context.list(), "_.example.com")),
+            ["expired"]
+        );
+    }
+
+    #[test]
+    fn shows_what_a_browser_would() {
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        let shown = fixture.context.show("mail.example.com").unwrap();
+        let details = shown.details.unwrap();
+        assert_eq!(details.spki_sha256.len(), 64);
+        assert_eq!(details.tlsa, format!("3 1 1 {}", details.spki_sha256));
+        assert_eq!(
+            hex(&BASE64.decode(details.spki_pin.as_bytes()).unwrap()),
+            details.spki_sha256
+        );
+        assert_eq!(details.chain.len(), 1);
+        assert_eq!(
+            Some(&details.chain[0].sha256),
+            shown.certificate.sha256.as_ref()
+        );
+        let change = details.next_change.unwrap();
+        assert_eq!(change.standing, "expired");
+        assert_eq!(change.at.to_string(), "2026-12-01T10:00:01Z");
+
+        let unknown = fixture.context.show("nobody").unwrap_err();
+        assert_eq!(unknown.status(), 404);
+        assert_eq!(
+            unknown.to_string(),
+            "no certificate \"nobody\" (known: mail.example.com, server)"
+        );
+    }
+
+    #[test]
+    fn warns_of_each_name_as_a_browser_would_today() {
+        use api::Warning::{NotTrusted, OutOfDate, WrongName};
+
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        let warnings = |name: &str| {
+            let shown = fixture.context.show(name).unwrap();
+            let warnings = shown.details.unwrap().warnings;
+            let pairs = warnings.into_iter().map(|of| (of.name, of.warnings));
+            pairs.collect::<Vec<_>>()
+        };
+        let mail = "mail.example.com".to_owned();
+        assert_eq!(warnings(&mail), [(mail.clone(), vec![NotTrusted])]);
+        // The default certificate is served for a route's name that nothing covers.
+        let webmail = (
+            "webmail.example.net".to_owned(),
+            vec![NotTrusted, WrongName],
+        );
+        let server = warnings("server");
+        assert!(server.contains(&webmail), "{server:?}");
+        assert!(!server.iter().any(|(name, _)| *name == mail));
+
+        fixture.context.clock.set(at(NOW + 20 * DAY));
+        assert_eq!(
+            warnings(&mail),
+            [(mail.clone(), vec![NotTrusted, OutOfDate])]
+        );
+    }
+
+    #[test]
+    fn knows_what_expires_next() {
+        let fixture = Fixture::new();
+        fixture.make("a.example.com", 10);
+        fixture.make("b.example.com", 20);
+        let next = || fixture.context.expires_next().map(|expiry| expiry.name);
+        assert_eq!(next().as_deref(), Some("a.example.com"));
+        fixture.context.clock.set(at(NOW + 10 * DAY));
+        assert_eq!(next().as_deref(), Some("a.example.com"));
+        fixture.context.clock.set(at(NOW + 10 * DAY + 1));
+        assert_eq!(next().as_deref(), Some("b.example.com"));
+        fixture.context.clock.set(at(NOW + 9999 * DAY));
+        assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn metrics_follow_the_folder() {
+        let fixture = Fixture::new();
+        fixture.make("a.example.com", 10);
+        let metrics = Metrics::new("0");
+        fixture.context.observe(&metrics);
+        let text = metrics.render();
+        for line in [
+            "gatepost_certificate_info{default=\"true\",name=\"server\",standing=\"self-signed\"} 1",
+            "gatepost_certificate_not_after_timestamp_seconds{name=\"a.example.com\"} 1796119200",
+            "gatepost_certificates_set_aside 0",
+            "gatepost_certificate_index_updates_total 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
+        fixture.context.remove("a.example.com", false).unwrap();
+        fixture.context.observe(&metrics);
+        assert!(!metrics.render().contains("a.example.com"));
+    }
+}

@@ -139,3 +139,127 @@ impl From<cert::Lost> for api::Candidate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::fixture::{DAY, Fixture, NOW, at};
+
+    fn asked(host: &str, listener: Option<&str>) -> api::Explain {
+        api::Explain {
+            host: Some(host.to_owned()),
+            listener: listener.map(str::to_owned),
+            ..api::Explain::default()
+        }
+    }
+
+    fn winner(explanation: &api::Explanation) -> Option<(&str, u8, &str)> {
+        let winner = explanation.winner.as_ref()?;
+        Some((&winner.name, winner.rank, &winner.matched))
+    }
+
+    #[test]
+    fn says_who_wins_and_who_does_not() {
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        fixture.make("*.example.com", 100);
+        fixture.make("127.0.0.1", 100);
+        let explain = |asked| fixture.context.explain(&asked).unwrap();
+
+        let exact = explain(asked("MAIL.example.com.", Some("imaps")));
+        assert_eq!(exact.name.as_deref(), Some("mail.example.com"));
+        assert_eq!(exact.listener.as_deref(), Some("imaps"));
+        assert_eq!(
+            (exact.client.as_str(), exact.at.0),
+            ("modern", 1_795_255_200)
+        );
+        assert_eq!(exact.outcome, "served");
+        assert_eq!(winner(&exact), Some(("mail.example.com", 2, "exact")));
+        assert_eq!(exact.candidates[0].name, "_.example.com");
+
+        for (host, listener, expected) in [
+            (
+                "www.example.com",
+                None,
+                Some(("_.example.com", 6, "wildcard")),
+            ),
+            ("other.example.net", None, Some(("server", 9, "default"))),
+            ("-", None, Some(("server", 9, "default"))),
+            ("-", Some("imaps"), Some(("mail.example.com", 2, "exact"))),
+            ("-", Some("strict"), Some(("127.0.0.1", 2, "exact"))),
+            ("127.0.0.1", None, Some(("127.0.0.1", 2, "exact"))),
+            ("other.example.net", Some("strict"), None),
+        ] {
+            let explanation = explain(asked(host, listener));
+            assert_eq!(winner(&explanation), expected, "{host} {listener:?}");
+        }
+        let rejected = explain(asked("other.example.net", Some("strict")));
+        assert_eq!(rejected.outcome, "rejected");
+        assert_eq!(explain(api::Explain::default()).name, None);
+    }
+
+    #[test]
+    fn looks_into_the_future_and_at_other_clients() {
+        let fixture = Fixture::new();
+        fixture.make("mail.example.com", 10);
+        let future = api::Explain {
+            at: Some("2026-12-02T11:00:00+01:00".to_owned()),
+            ..asked("mail.example.com", None)
+        };
+        let explanation = fixture.context.explain(&future).unwrap();
+        assert_eq!(explanation.at.to_string(), "2026-12-02T10:00:00Z");
+        assert_eq!(winner(&explanation), Some(("mail.example.com", 4, "exact")));
+
+        let old = api::Explain {
+            client: Some("rsa-only".to_owned()),
+            ..asked("mail.example.com", None)
+        };
+        let explanation = fixture.context.explain(&old).unwrap();
+        assert_eq!(explanation.outcome, "no-usable-key");
+        assert_eq!(explanation.client, "rsa-only");
+        assert_eq!(winner(&explanation), None);
+        assert_eq!(explanation.candidates.len(), 2);
+
+        fixture.context.clock.set(at(NOW + 20 * DAY));
+        let now = fixture.context.explain(&asked("-", None)).unwrap();
+        assert_eq!(now.at, at(NOW + 20 * DAY).into());
+    }
+
+    #[test]
+    fn says_what_cannot_be_asked() {
+        let fixture = Fixture::new();
+        let plain = || asked("mail.example.com", None);
+        for (asked, expected) in [
+            (
+                asked("mail.example.com", Some("imap")),
+                "no listener \"imap\" (known: imaps, strict)",
+            ),
+            (
+                api::Explain {
+                    at: Some("tomorrow".to_owned()),
+                    ..plain()
+                },
+                "\"tomorrow\" is not a time, expected one such as \"2026-11-21T10:00:00Z\"",
+            ),
+            (
+                api::Explain {
+                    at: Some("1969-12-31T23:59:59Z".to_owned()),
+                    ..plain()
+                },
+                "\"1969-12-31T23:59:59Z\" is not a time, expected one such as \"2026-11-21T10:00:00Z\"",
+            ),
+        ] {
+            let error = fixture.context.explain(&asked).unwrap_err();
+            assert_eq!(error.detail(), expected);
+            assert_eq!(error.status(), 400);
+        }
+        let client = api::Explain {
+            client: Some("netscape".to_owned()),
+            ..plain()
+        };
+        for asked in [client, asked("a b", None), asked("*.example.com", None)] {
+            let error = fixture.context.explain(&asked).unwrap_err();
+            assert_eq!(error.status(), 400, "{error}");
+        }
+    }
+}
