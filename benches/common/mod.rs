@@ -1,0 +1,48 @@
+//! What the benchmarks of connections share: a proxy in this process, a certificate, and
+//! clients that trust it.
+
+use std::sync::Arc;
+
+use gatepost::cert::{
+    KeyAlgorithm, NamePattern, NewCertificate, Subject, read_bundle, self_signed,
+};
+use gatepost::time::Clock;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+/// The name that every certificate of the benchmarks carries.
+pub(crate) const NAME: &str = "mail.example.test";
+
+/// Whether this is a measurement (`cargo bench`) or a smoke test (`cargo test --benches`).
+pub(crate) fn measuring() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+/// PEM of a self-signed certificate for [`NAME`], and of its key.
+pub(crate) fn certificate(key: KeyAlgorithm) -> (String, String) {
+    let new = NewCertificate {
+        names: vec![NamePattern::parse(NAME).expect("the name is one")],
+        addresses: Vec::new(),
+        subject: Subject::default(),
+        days: 30,
+        key,
+    };
+    self_signed(&new, Clock::System.now()).expect("a certificate can be made")
+}
+
+/// A client that trusts the certificate and speaks one version.
+pub(crate) fn client(
+    (chain, _): &(String, String),
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let bundle = read_bundle(chain.as_bytes()).expect("PEM just made");
+    let mut roots = RootCertStore::empty();
+    for certificate in bundle.certificates {
+        roots.add(certificate).expect("a certificate just made");
+    }
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("the provider has suites for every version")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
