@@ -43,29 +43,32 @@ impl ConnectionLimit {
 
     /// Waits until no connection is left.
     pub async fn idle(&self) {
-        loop {
-            let released = self.released.notified();
-            tokio::pin!(released);
-            released.as_mut().enable();
-            if self.active() == 0 {
-                return;
-            }
-            released.await;
-        }
+        self.until(|| (self.active() == 0).then_some(())).await;
+    }
+
+    /// Waits until there is room, and takes none of it.
+    pub(super) async fn room(&self) {
+        let room = || self.active() < self.limit.load(Ordering::Relaxed);
+        self.until(|| room().then_some(())).await;
     }
 
     /// Waits for a place.
     pub(super) async fn enter(self: &Arc<Self>) -> Place {
+        self.until(|| self.try_enter()).await
+    }
+
+    /// Tries after every release, until there is something.
+    async fn until<T>(&self, attempt: impl Fn() -> Option<T>) -> T {
         loop {
-            if let Some(place) = self.try_enter() {
-                return place;
+            if let Some(outcome) = attempt() {
+                return outcome;
             }
             let released = self.released.notified();
             tokio::pin!(released);
             // From here on no release is missed; one may have come before.
             released.as_mut().enable();
-            if let Some(place) = self.try_enter() {
-                return place;
+            if let Some(outcome) = attempt() {
+                return outcome;
             }
             released.await;
         }

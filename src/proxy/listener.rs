@@ -139,8 +139,7 @@ impl Acceptor {
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = PAUSE.0;
         loop {
-            // The place comes first: what cannot be served stays in the kernel's queue.
-            let (place, accepted) = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 accepted = self.accept() => accepted,
@@ -148,6 +147,8 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = PAUSE.0;
+                    // Another listener may have taken the last place in the meantime.
+                    let place = self.limit.enter().await;
                     self.spawn(place, stream, peer);
                 }
                 Err(error) if of_the_connection(&error) => {}
@@ -158,24 +159,25 @@ impl Acceptor {
                 }
             }
         }
-        while let Some((place, stream, peer)) = self.accept_waiting().await {
+        while let Some((stream, peer)) = self.accept_waiting().await {
+            let place = self.limit.enter().await;
             self.spawn(place, stream, peer);
         }
     }
 
-    async fn accept(&self) -> (Place, io::Result<(TcpStream, SocketAddr)>) {
-        let place = self.limit.enter().await;
-        (place, self.socket.accept().await)
+    /// What cannot be served stays in the kernel's queue.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.limit.room().await;
+        self.socket.accept().await
     }
 
     /// A connection that waits in the queue now, if there is one.
-    async fn accept_waiting(&self) -> Option<(Place, TcpStream, SocketAddr)> {
-        let (stream, peer) = std::future::poll_fn(|cx| match self.socket.poll_accept(cx) {
+    async fn accept_waiting(&self) -> Option<(TcpStream, SocketAddr)> {
+        std::future::poll_fn(|cx| match self.socket.poll_accept(cx) {
             Poll::Ready(Ok(accepted)) => Poll::Ready(Some(accepted)),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
         })
-        .await?;
-        Some((self.limit.enter().await, stream, peer))
+        .await
     }
 
     fn failed(&self, error: &io::Error, pause: Duration) {

@@ -81,7 +81,7 @@ impl<'m> Relay<'m> {
         };
         let mut heard = Instant::now();
         let mut timer = pin!(sleep_until(heard + patience));
-        let outcome = poll_fn(|cx| {
+        poll_fn(|cx| {
             let before = (self.bytes.up, self.bytes.down);
             let done = self.poll(cx)?;
             if before != (self.bytes.up, self.bytes.down) {
@@ -92,11 +92,7 @@ impl<'m> Relay<'m> {
                 Poll::Pending => self.poll_timer(cx, timer.as_mut(), heard + idle),
             }
         })
-        .await;
-        if let Err(error) = &outcome {
-            self.pass_on(error).await;
-        }
-        outcome
+        .await
     }
 
     /// One timer serves the ticket first and the idle limit from then on. It is not moved
@@ -227,12 +223,10 @@ impl<'m> Relay<'m> {
 
     /// Lets the other end know how this one ended: a TLS alert where TLS failed, a reset
     /// where there was one.
-    async fn pass_on(&mut self, error: &SessionError) {
+    pub(super) async fn pass_on(&mut self, error: &SessionError) {
         match error {
             SessionError::Downstream(DownstreamError::Io(error)) if is_reset(error) => {
-                if let Socket::Tcp(_) = &self.upstream {
-                    self.upstream.reset_on_close();
-                }
+                self.upstream.reset_on_close();
             }
             SessionError::Upstream(error) if is_reset(error) => self.downstream.reset_on_close(),
             SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained => {

@@ -107,6 +107,9 @@ impl<'a> Connection<'a> {
             outcome = relay.run(idle) => outcome,
             () = &mut ended => Err(SessionError::Drained),
         };
+        if let Err(error) = &outcome {
+            relay.pass_on(error).await;
+        }
         self.report.bytes = relay.bytes;
         outcome
     }
