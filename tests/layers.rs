@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "demo",
-        &["admin", "cert", "config", "server", "store", "time"],
+        &["admin", "cert", "config", "server", "store", "time", "wire"],
     ),
     (
         "cli",
