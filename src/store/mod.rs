@@ -140,14 +140,30 @@ impl CertStore {
             default = state.default_name(clock.now()),
             "certificates loaded"
         );
-        let state = ArcSwap::from_pointee(state);
-        Ok(Self {
+        Ok(Self::new(state, live, clock))
+    }
+
+    /// Reads the folder as it is, for reports: nothing is made, finished or locked, and a folder
+    /// that is not there is empty.
+    pub fn inspect(options: Options, live: LiveIndex, clock: Clock) -> Result<Self, StoreError> {
+        let roots = Arc::new(Roots::load(&options.trust)?);
+        let listing = match options.directory.try_exists() {
+            Ok(false) => Listing::default(),
+            Ok(true) | Err(_) => Listing::read(&options.directory)?,
+        };
+        let state = State::read(options, roots, &listing, None)?;
+        live.publish(state.index());
+        Ok(Self::new(state, live, clock))
+    }
+
+    fn new(state: State, live: LiveIndex, clock: Clock) -> Self {
+        Self {
             writer: Mutex::new(()),
-            state,
+            state: ArcSwap::from_pointee(state),
             live,
             clock,
             updates: AtomicU64::new(1),
-        })
+        }
     }
 
     /// Takes new options (a reload) and reads the folder again; a failure changes nothing.
