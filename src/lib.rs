@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cert;
 pub mod config;
+pub mod demo;
 pub mod log;
 pub mod metrics;
 pub mod proxy;
