@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cert;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod log;

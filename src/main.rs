@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary: everything is in the library's `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gatepost::cli::main()
+}

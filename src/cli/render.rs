@@ -1,0 +1,444 @@
+//! The admin API's documents as people read them.
+
+use std::fmt::Write;
+
+use super::output::table;
+use crate::admin::api::{
+    Certificate, CertificateDetails, Certificates, Details, Explanation, Kind, NameWarnings,
+    Problem, Status, Timestamp, Warning,
+};
+
+/// Names shown of one certificate in a list.
+const NAMES_SHOWN: usize = 4;
+/// What stands where there is nothing to say.
+const NOTHING: &str = "-";
+
+/// `cert list`
+pub(super) fn list(list: &Certificates) -> String {
+    let header = [
+        "NAME", "KIND", "SUBJECT", "ISSUER", "NAMES", "EXPIRES", "STANDING", "DEFAULT", "PROBLEMS",
+    ];
+    table(&header, list.certificates.iter().map(list_row))
+}
+
+fn list_row(certificate: &Certificate) -> Vec<String> {
+    let default = if certificate.default {
+        "default"
+    } else {
+        NOTHING
+    };
+    vec![
+        certificate.name.clone(),
+        kind(certificate.kind).to_owned(),
+        or_nothing(certificate.subject.as_deref()),
+        match (&certificate.issuer, &certificate.subject) {
+            (Some(issuer), Some(subject)) if issuer == subject => "itself".to_owned(),
+            (issuer, _) => or_nothing(issuer.as_deref()),
+        },
+        names(&certificate.names),
+        certificate
+            .not_after
+            .map_or_else(|| NOTHING.to_owned(), date),
+        or_nothing(certificate.standing.as_deref()),
+        default.to_owned(),
+        problems(&certificate.problems),
+    ]
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Certificate => "certificate",
+        Kind::Request => "request",
+        Kind::SetAside => "set aside",
+    }
+}
+
+fn or_nothing(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or(NOTHING)
+        .to_owned()
+}
+
+fn names(names: &[String]) -> String {
+    match names.split_at_checked(NAMES_SHOWN) {
+        Some((shown, rest)) if !rest.is_empty() => {
+            format!("{} and {} more", shown.join(", "), rest.len())
+        }
+        _ => or_nothing(Some(&names.join(", "))),
+    }
+}
+
+/// The day, which is what matters in a list.
+fn date(time: Timestamp) -> String {
+    let text = time.to_string();
+    match text.split_once('T') {
+        Some((day, _)) => day.to_owned(),
+        None => text,
+    }
+}
+
+fn problems(problems: &[Problem]) -> String {
+    let messages: Vec<_> = problems.iter().map(|one| one.message.as_str()).collect();
+    or_nothing(Some(&messages.join("; ")))
+}
+
+/// `cert show`
+pub(super) fn show(document: &CertificateDetails) -> String {
+    let certificate = &document.certificate;
+    let mut fields = vec![
+        ("Name", certificate.name.clone()),
+        ("Kind", kind(certificate.kind).to_owned()),
+    ];
+    if certificate.default {
+        fields.push(("Default", "yes".to_owned()));
+    }
+    let mut add = |label, value: &Option<String>| {
+        if let Some(value) = value {
+            fields.push((label, value.clone()));
+        }
+    };
+    add("Subject", &certificate.subject);
+    add("Issuer", &certificate.issuer);
+    if !certificate.names.is_empty() {
+        fields.push(("Names", certificate.names.join(", ")));
+    }
+    if let (Some(from), Some(to)) = (certificate.not_before, certificate.not_after) {
+        fields.push(("Valid", format!("{from} to {to}")));
+    }
+    if let Some(standing) = &certificate.standing {
+        fields.push(("Standing", standing_until(standing, document)));
+    }
+    if let Some(key_type) = &certificate.key_type {
+        fields.push(("Key", key_type.clone()));
+    }
+    if let Some(sha256) = &certificate.sha256 {
+        fields.push(("SHA-256", sha256.clone()));
+    }
+    if let Some(details) = &document.details {
+        fields.extend(detail_fields(details));
+    }
+    for problem in &certificate.problems {
+        fields.push(("Problem", problem.message.clone()));
+    }
+    let rows = fields
+        .into_iter()
+        .map(|(label, value)| vec![label.to_owned(), value]);
+    rows_only(rows)
+}
+
+fn standing_until(standing: &str, document: &CertificateDetails) -> String {
+    let change = document
+        .details
+        .as_ref()
+        .and_then(|details| details.next_change.as_ref());
+    match change {
+        Some(change) => format!("{standing}, from {} on {}", change.at, change.standing),
+        None => standing.to_owned(),
+    }
+}
+
+fn detail_fields(details: &Details) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    if !details.addresses.is_empty() {
+        fields.push(("Addresses", details.addresses.join(", ")));
+    }
+    fields.push(("Serial", details.serial.clone()));
+    fields.push(("Signature", details.signature_algorithm.clone()));
+    fields.push(("SPKI SHA-256", details.spki_sha256.clone()));
+    fields.push(("SPKI pin", details.spki_pin.clone()));
+    fields.push(("TLSA", details.tlsa.clone()));
+    for (number, link) in details.chain.iter().enumerate() {
+        let label = if number == 0 { "Chain" } else { "" };
+        let text = format!(
+            "{}, issued by {}, until {}",
+            link.subject,
+            link.issuer,
+            date(link.not_after)
+        );
+        fields.push((label, text));
+    }
+    for (number, name) in details.warnings.iter().enumerate() {
+        let label = if number == 0 { "Browsers" } else { "" };
+        fields.push((label, browser(name)));
+    }
+    fields
+}
+
+fn browser(name: &NameWarnings) -> String {
+    let warnings: Vec<_> = name
+        .warnings
+        .iter()
+        .map(|warning| match warning {
+            Warning::NotTrusted => "not trusted",
+            Warning::OutOfDate => "out of date",
+            Warning::WrongName => "wrong name",
+        })
+        .collect();
+    match warnings.as_slice() {
+        [] => format!("{}: no warning", name.name),
+        warnings => format!("{}: {}", name.name, warnings.join(", ")),
+    }
+}
+
+/// A table without its header.
+fn rows_only(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let text = table(&["", ""], rows);
+    text.split_once('\n')
+        .map_or(String::new(), |(_, rows)| rows.to_owned())
+}
+
+/// `cert explain`
+pub(super) fn explain(document: &Explanation) -> String {
+    let asked = document.name.as_deref().unwrap_or("no name");
+    let listener = match &document.listener {
+        Some(listener) => format!(" on {listener}"),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "{asked}{listener}, {} client, {}\n\n",
+        document.client, document.at
+    );
+    match (&document.winner, document.outcome.as_str()) {
+        (Some(winner), _) => {
+            let _ = writeln!(
+                text,
+                "served: {}, rank {} ({})\n        SHA-256 {}",
+                winner.name,
+                winner.rank,
+                meaning(winner.rank, &winner.matched),
+                winner.sha256
+            );
+        }
+        (None, "rejected") => text
+            .push_str("rejected: no certificate matches, and the listener refuses unknown names\n"),
+        (None, _) => text.push_str("no usable key: this client can verify no certificate here\n"),
+    }
+    if !document.candidates.is_empty() {
+        let rows = document.candidates.iter().map(|lost| {
+            vec![
+                format!("  {}", lost.rank),
+                lost.name.clone(),
+                lost.lost_because.clone(),
+            ]
+        });
+        let _ = write!(
+            text,
+            "\nnot served:\n\n{}",
+            table(&["  RANK", "NAME", "BECAUSE"], rows)
+        );
+    }
+    text.push('\n');
+    text.push_str(&next_change(document));
+    text
+}
+
+fn next_change(document: &Explanation) -> String {
+    match &document.next_change {
+        Some(change) => format!(
+            "next change: {}, then {}\n",
+            change.at,
+            change.winner.as_deref().unwrap_or("none")
+        ),
+        None => "next change: none, as long as nothing but time passes\n".to_owned(),
+    }
+}
+
+/// A line of the selection table in words.
+fn meaning(rank: u8, matched: &str) -> String {
+    let standing = match rank {
+        1 | 5 => "trusted",
+        2 | 6 => "self-signed",
+        3 | 7 => "valid",
+        4 | 8 => "expired",
+        _ if matched == "default" => return "the default certificate".to_owned(),
+        _ => "not yet valid",
+    };
+    match matched {
+        "wildcard" => format!("{standing}, wildcard"),
+        _ => format!("{standing}, exact name"),
+    }
+}
+
+/// `status`
+pub(super) fn status(status: &Status) -> String {
+    let draining = if status.draining { ", draining" } else { "" };
+    let listeners = status.listeners.iter().map(|listener| {
+        vec![
+            listener.name.clone(),
+            or_nothing(Some(&listener.bound.join(", "))),
+            listener.connections.to_string(),
+        ]
+    });
+    let upstreams = status.upstreams.iter().flat_map(|upstream| {
+        upstream.servers.iter().map(|server| {
+            let up = match server.up {
+                Some(true) => "up",
+                Some(false) => "DOWN",
+                None => "unknown",
+            };
+            vec![
+                upstream.name.clone(),
+                server.address.clone(),
+                up.to_owned(),
+                server.connections.to_string(),
+            ]
+        })
+    });
+    let mut text = format!(
+        "gatepost {}, running since {}{draining}\n\n{}\n{}\n",
+        status.version,
+        status.started,
+        table(&["LISTENER", "ADDRESS", "CONNECTIONS"], listeners),
+        table(&["UPSTREAM", "SERVER", "STATE", "CONNECTIONS"], upstreams),
+    );
+    let default = status.default.as_deref().unwrap_or("none");
+    let _ = writeln!(text, "default certificate: {default}");
+    let _ = match &status.expires_next {
+        Some(next) => writeln!(text, "expires next: {}, {}", next.name, next.not_after),
+        None => writeln!(text, "expires next: none"),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, from_value, json};
+
+    fn certificate() -> Value {
+        json!({
+            "name": "mail.example.org", "kind": "certificate",
+            "subject": "CN=mail.example.org", "issuer": "CN=CA",
+            "names": ["a", "b", "c", "d", "e", "f"],
+            "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z",
+            "key_type": "ecdsa-p256", "sha256": "00ff", "standing": "trusted",
+            "default": true, "problems": [],
+        })
+    }
+
+    #[test]
+    fn a_list_has_a_line_for_everything() {
+        let set_aside = json!({
+            "name": "broken", "kind": "set-aside", "names": [], "default": false,
+            "problems": [{"code": "set-aside", "message": "no key"}],
+        });
+        let document = json!({"certificates": [certificate(), set_aside]});
+        assert_eq!(
+            list(&from_value(document).unwrap()),
+            "NAME              KIND         SUBJECT              ISSUER  NAMES                  EXPIRES     STANDING  DEFAULT  PROBLEMS\n\
+             mail.example.org  certificate  CN=mail.example.org  CN=CA   a, b, c, d and 2 more  2027-01-01  trusted   default  -\n\
+             broken            set aside    -                    -       -                      -           -         -        no key\n"
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_all_there_is() {
+        let mut document = certificate();
+        let details = json!({
+            "serial": "0a", "signature_algorithm": "ecdsa-with-SHA256", "addresses": [],
+            "spki_sha256": "11", "spki_pin": "EQ==", "tlsa": "3 1 1 11",
+            "chain": [
+                {"subject": "CN=mail.example.org", "issuer": "CN=CA", "sha256": "00ff",
+                 "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z"},
+                {"subject": "CN=CA", "issuer": "CN=Root", "sha256": "01",
+                 "not_before": "2026-01-01T00:00:00Z", "not_after": "2028-01-01T00:00:00Z"},
+            ],
+            "next_change": {"at": "2027-01-01T00:00:01Z", "standing": "expired"},
+            "warnings": [
+                {"name": "a", "warnings": []},
+                {"name": "other", "warnings": ["not-trusted", "wrong-name"]},
+            ],
+        });
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(details.as_object().unwrap().clone());
+        assert_eq!(
+            show(&from_value(document).unwrap()),
+            "Name          mail.example.org\n\
+             Kind          certificate\n\
+             Default       yes\n\
+             Subject       CN=mail.example.org\n\
+             Issuer        CN=CA\n\
+             Names         a, b, c, d, e, f\n\
+             Valid         2026-01-01T00:00:00Z to 2027-01-01T00:00:00Z\n\
+             Standing      trusted, from 2027-01-01T00:00:01Z on expired\n\
+             Key           ecdsa-p256\n\
+             SHA-256       00ff\n\
+             Serial        0a\n\
+             Signature     ecdsa-with-SHA256\n\
+             SPKI SHA-256  11\n\
+             SPKI pin      EQ==\n\
+             TLSA          3 1 1 11\n\
+             Chain         CN=mail.example.org, issued by CN=CA, until 2027-01-01\n\
+             \x20             CN=CA, issued by CN=Root, until 2028-01-01\n\
+             Browsers      a: no warning\n\
+             \x20             other: not trusted, wrong name\n"
+        );
+    }
+
+    #[test]
+    fn an_explanation_says_who_won_and_who_lost() {
+        let mut document = json!({
+            "name": "a.example.org", "listener": "imaps", "client": "modern",
+            "at": "2026-11-21T10:00:00Z", "outcome": "served",
+            "winner": {"name": "_.example.org", "rank": 5, "matched": "wildcard", "sha256": "00"},
+            "candidates": [{"name": "server", "rank": 9, "lost_because": "rank 9 comes after rank 5"}],
+            "next_change": {"at": "2027-01-01T00:00:01Z", "winner": "server"},
+        });
+        assert_eq!(
+            explain(&from_value(document.clone()).unwrap()),
+            "a.example.org on imaps, modern client, 2026-11-21T10:00:00Z\n\n\
+             served: _.example.org, rank 5 (trusted, wildcard)\n        SHA-256 00\n\n\
+             not served:\n\n  RANK  NAME    BECAUSE\n  9     server  rank 9 comes after rank 5\n\n\
+             next change: 2027-01-01T00:00:01Z, then server\n"
+        );
+        document["name"] = Value::Null;
+        document["listener"] = Value::Null;
+        document["outcome"] = json!("rejected");
+        document["winner"] = Value::Null;
+        document["candidates"] = json!([]);
+        document["next_change"] = Value::Null;
+        assert_eq!(
+            explain(&from_value(document).unwrap()),
+            "no name, modern client, 2026-11-21T10:00:00Z\n\n\
+             rejected: no certificate matches, and the listener refuses unknown names\n\n\
+             next change: none, as long as nothing but time passes\n"
+        );
+    }
+
+    #[test]
+    fn ranks_in_words() {
+        for (rank, matched, expected) in [
+            (1, "exact", "trusted, exact name"),
+            (4, "exact", "expired, exact name"),
+            (6, "wildcard", "self-signed, wildcard"),
+            (9, "default", "the default certificate"),
+            (9, "wildcard", "not yet valid, wildcard"),
+        ] {
+            assert_eq!(meaning(rank, matched), expected);
+        }
+    }
+
+    #[test]
+    fn status_names_what_runs() {
+        let document = json!({
+            "version": "0.1.0", "started": "2026-11-21T10:00:00Z", "draining": false,
+            "listeners": [{"name": "imaps", "bound": ["[::]:993"], "connections": 12}],
+            "upstreams": [{"name": "old", "servers": [
+                {"address": "10.0.0.5", "up": true, "connections": 12},
+                {"address": "10.0.0.6", "up": null, "connections": 0},
+            ]}],
+            "default": "server",
+            "expires_next": {"name": "server", "not_after": "2027-01-01T00:00:00Z"},
+        });
+        assert_eq!(
+            status(&from_value(document).unwrap()),
+            "gatepost 0.1.0, running since 2026-11-21T10:00:00Z\n\n\
+             LISTENER  ADDRESS   CONNECTIONS\nimaps     [::]:993  12\n\n\
+             UPSTREAM  SERVER    STATE    CONNECTIONS\n\
+             old       10.0.0.5  up       12\nold       10.0.0.6  unknown  0\n\n\
+             default certificate: server\nexpires next: server, 2027-01-01T00:00:00Z\n"
+        );
+    }
+}
