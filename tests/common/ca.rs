@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use gatepost::time::Clock;
 use rcgen::{
@@ -83,6 +84,12 @@ impl TestCa {
     /// An authority of today, by the system's clock.
     pub(crate) fn today() -> Self {
         Self::new(Clock::System.now())
+    }
+
+    /// The time that everything about it is relative to.
+    pub(crate) fn now(&self) -> UnixTime {
+        let since_epoch = Duration::from_secs(u64::try_from(self.now).unwrap());
+        UnixTime::since_unix_epoch(since_epoch)
     }
 
     /// The trust anchor, PEM.

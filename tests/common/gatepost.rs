@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,7 +13,7 @@ use tempfile::TempDir;
 use super::ca::{Pair, TestCa};
 use super::net::Loopback;
 use super::process::{Outcome, Server, run};
-use super::wait;
+use super::{scrape, wait};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_gatepost");
@@ -28,8 +27,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site that trusts `ca`, with these certificates; `configuration` is what follows the tables
-    /// that every site has (certificates, admin, metrics, log).
+    /// A site that trusts `ca`, with these certificates; `configuration` is what
+    /// [`Site::configure`] takes.
     pub(crate) fn new(ca: &TestCa, certificates: &[(&str, &Pair)], configuration: &str) -> Self {
         let site = Self {
             folder: super::folder(),
@@ -49,17 +48,17 @@ impl Site {
         self.folder.path().join(name)
     }
 
-    /// Writes `proxy.toml` anew.
+    /// Writes `proxy.toml` anew. The text may begin with more keys of `[certificates]`.
     pub(crate) fn configure(&self, configuration: &str) {
         let head = format!(
             r#"
-[certificates]
-trust = ["root.pem"]
 [metrics]
 listen = "{}"
 [log]
 level = "debug"
 format = "json"
+[certificates]
+trust = ["root.pem"]
 "#,
             self.metrics()
         );
@@ -147,29 +146,17 @@ impl Gatepost {
 
     /// The value of a metric, `name{labels}` as scraped; `None` if it is not there.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.scrape();
-        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
-        line.trim().parse().ok()
+        scrape::metric(self.site.metrics(), series)
     }
 
     /// The page that Prometheus reads.
     pub(crate) fn scrape(&self) -> String {
-        let (code, body) = self.get("/metrics").unwrap();
-        assert_eq!(code, 200, "{body}");
-        body
+        scrape::page(self.site.metrics())
     }
 
     /// Status and body of a page of the metrics listener.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.site.metrics()).ok()?;
-        stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: gatepost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let code = head.split(' ').nth(1)?.parse().ok()?;
-        Some((code, body.to_owned()))
+        scrape::get(self.site.metrics(), path)
     }
 
     /// Waits for a log line with all of `parts`, and returns its fields.

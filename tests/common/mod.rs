@@ -8,6 +8,8 @@ pub(crate) mod gatepost;
 pub(crate) mod net;
 pub(crate) mod postfix;
 pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod scrape;
 pub(crate) mod wait;
 
 use std::fs;
