@@ -2,6 +2,9 @@
 //!
 //! Any user and password will do. What is left out is refused with NO or BAD, never half done.
 
+mod arguments;
+mod mailbox;
+
 use std::fmt;
 use std::io;
 
@@ -9,25 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::lines::read_line;
 use super::{Client, Stream, malformed};
+use arguments::{Cursor, literal_at_end};
+use mailbox::{Item, MESSAGES, matches_inbox, parse_set};
 
 const MAX_LINE: u64 = 8192;
 /// One command with all its literals.
 const MAX_COMMAND: usize = 16 << 10;
 const CAPABILITIES: &str = "IMAP4rev1 IDLE";
-
-/// The mailbox; line ends are CRLF, as they go over the wire.
-const MESSAGES: [&str; 2] = [
-    "From: Gatepost <gatepost@demo.test>\r\nTo: You <you@demo.test>\r\n\
-     Subject: It works\r\nDate: Mon, 02 Nov 2026 09:00:00 +0000\r\n\
-     Message-ID: <1@demo.test>\r\n\r\n\
-     This message lies on a server that knows nothing of TLS.\r\n\
-     You read it over TLS all the same.\r\n",
-    "From: Gatepost <gatepost@demo.test>\r\nTo: You <you@demo.test>\r\n\
-     Subject: Who are you?\r\nDate: Mon, 02 Nov 2026 09:01:00 +0000\r\n\
-     Message-ID: <2@demo.test>\r\n\r\n\
-     The greeting said who you are: the proxy tells the server\r\n\
-     your address with a PROXY header.\r\n",
-];
 
 pub(super) async fn serve(stream: Stream, client: Client) -> io::Result<()> {
     let mut session = Session {
@@ -261,169 +252,6 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What FETCH can ask for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Item {
-    Flags,
-    Uid,
-    InternalDate,
-    Size,
-    Whole,
-    Header,
-    Text,
-}
-
-impl Item {
-    /// Reads one item or a list in parentheses, each with the label that answers it.
-    fn parse_all(text: &[u8]) -> Option<Vec<(Self, String)>> {
-        let text = std::str::from_utf8(text).ok()?.trim().to_ascii_uppercase();
-        let list = match text.strip_prefix('(') {
-            Some(list) => list.strip_suffix(')')?,
-            None if text == "FAST" => "FLAGS INTERNALDATE RFC822.SIZE",
-            None if text.contains(' ') => return None,
-            None => text.as_str(),
-        };
-        let items: Option<Vec<_>> = list.split_whitespace().map(Self::parse).collect();
-        items.filter(|items| !items.is_empty())
-    }
-
-    fn parse(text: &str) -> Option<(Self, String)> {
-        let label = text.replace("BODY.PEEK[", "BODY[");
-        let item = match label.as_str() {
-            "FLAGS" => Self::Flags,
-            "UID" => Self::Uid,
-            "INTERNALDATE" => Self::InternalDate,
-            "RFC822.SIZE" => Self::Size,
-            "BODY[]" | "RFC822" => Self::Whole,
-            "BODY[HEADER]" | "RFC822.HEADER" => Self::Header,
-            "BODY[TEXT]" | "RFC822.TEXT" => Self::Text,
-            _ => return None,
-        };
-        Some((item, label))
-    }
-
-    fn value(self, number: u32, message: &str) -> String {
-        let (header, _) = message.split_once("\r\n\r\n").unwrap_or((message, ""));
-        let body_at = (header.len() + 4).min(message.len());
-        let literal = |text: &str| format!("{{{}}}\r\n{text}", text.len());
-        match self {
-            Self::Flags => "(\\Seen)".to_owned(),
-            Self::Uid => number.to_string(),
-            Self::InternalDate => "\"02-Nov-2026 09:00:00 +0000\"".to_owned(),
-            Self::Size => message.len().to_string(),
-            Self::Whole => literal(message),
-            Self::Header => literal(message.get(..body_at).unwrap_or_default()),
-            Self::Text => literal(message.get(body_at..).unwrap_or_default()),
-        }
-    }
-}
-
-/// `2`, `1:*`, `1,2:3`; `*` is the last message.
-fn parse_set(text: &str) -> Option<Vec<std::ops::RangeInclusive<u32>>> {
-    let last = u32::try_from(MESSAGES.len()).ok()?;
-    let number = |text: &str| match text {
-        "*" => Some(last),
-        _ => text.parse().ok().filter(|number| *number > 0),
-    };
-    text.split(',')
-        .map(|part| {
-            let (from, to) = part.split_once(':').unwrap_or((part, part));
-            let (from, to) = (number(from)?, number(to)?);
-            Some(from.min(to)..=from.max(to))
-        })
-        .collect()
-}
-
-/// Whether a LIST pattern matches INBOX: the name itself, or stars in place of its letters.
-fn matches_inbox(pattern: &[u8]) -> bool {
-    let inbox = b"INBOX".as_slice();
-    match pattern.iter().position(|byte| matches!(byte, b'*' | b'%')) {
-        None => pattern.eq_ignore_ascii_case(inbox),
-        Some(star) => {
-            let (start, end) = pattern.split_at(star);
-            let end = end.get(1..).unwrap_or_default();
-            inbox.len() >= start.len() + end.len()
-                && inbox.split_at(start.len()).0.eq_ignore_ascii_case(start)
-                && inbox
-                    .split_at(inbox.len() - end.len())
-                    .1
-                    .eq_ignore_ascii_case(end)
-        }
-    }
-}
-
-/// `{n}` or `{n+}` at the end of a line: n, and whether the client waits to be asked for it.
-fn literal_at_end(line: &[u8]) -> Option<(usize, bool)> {
-    let line = line.strip_suffix(b"}")?;
-    let open = line.iter().rposition(|byte| *byte == b'{')?;
-    let inner = std::str::from_utf8(line.get(open + 1..)?).ok()?;
-    let digits = inner.strip_suffix('+').unwrap_or(inner);
-    Some((digits.parse().ok()?, digits.len() == inner.len()))
-}
-
-/// Arguments not read yet.
-#[derive(Clone, Copy)]
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    /// A word up to the next space.
-    fn atom(&mut self) -> Option<&'a str> {
-        let end = self.0.iter().position(|byte| *byte == b' ');
-        let (word, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
-        self.0 = rest.strip_prefix(b" ").unwrap_or(rest);
-        std::str::from_utf8(word)
-            .ok()
-            .filter(|word| !word.is_empty())
-    }
-
-    /// An atom, a quoted string or a literal.
-    fn string(&mut self) -> Option<Vec<u8>> {
-        let text = match self.0.first()? {
-            b'"' => self.quoted()?,
-            b'{' => self.literal()?,
-            _ => return self.atom().map(|atom| atom.as_bytes().to_vec()),
-        };
-        // Whatever follows is another argument.
-        match self.0.first() {
-            None => {}
-            Some(b' ') => self.0 = self.0.get(1..)?,
-            Some(_) => return None,
-        }
-        Some(text)
-    }
-
-    fn quoted(&mut self) -> Option<Vec<u8>> {
-        let mut text = Vec::new();
-        let mut bytes = self.0.get(1..)?.iter();
-        loop {
-            match *bytes.next()? {
-                b'"' => break,
-                b'\\' => text.push(*bytes.next()?),
-                byte => text.push(byte),
-            }
-        }
-        self.0 = bytes.as_slice();
-        Some(text)
-    }
-
-    fn literal(&mut self) -> Option<Vec<u8>> {
-        let end = self.0.windows(2).position(|pair| pair == b"\r\n")?;
-        let (length, _) = literal_at_end(self.0.get(..end)?)?;
-        let start = end + 2;
-        let text = self.0.get(start..start.checked_add(length)?)?.to_vec();
-        self.0 = self.0.get(start + length..)?;
-        Some(text)
-    }
-
-    fn rest(self) -> &'a [u8] {
-        self.0
-    }
-
-    fn is_done(self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Service;
@@ -484,36 +312,6 @@ mod tests {
         for (input, expected) in table {
             let answer = session(input).await;
             assert!(answer.starts_with(expected), "{input}: {answer}");
-        }
-    }
-
-    #[test]
-    fn sets_and_patterns() {
-        for (set, expected) in [
-            ("1", Some(vec![1..=1])),
-            ("2:1", Some(vec![1..=2])),
-            ("1,*", Some(vec![1..=1, 2..=2])),
-            ("0", None),
-            ("x", None),
-            ("", None),
-        ] {
-            assert_eq!(super::parse_set(set), expected, "{set}");
-        }
-        for (pattern, expected) in [
-            ("*", true),
-            ("%", true),
-            ("inbox", true),
-            ("IN*", true),
-            ("*ox", true),
-            ("Sent", false),
-            ("INBOX/*", false),
-            ("Archive*", false),
-        ] {
-            assert_eq!(
-                super::matches_inbox(pattern.as_bytes()),
-                expected,
-                "{pattern}"
-            );
         }
     }
 }
