@@ -7,7 +7,9 @@
     reason = "helpers are written once for all groups of promises"
 )]
 
+mod cli;
 mod common;
 mod config;
+mod demo;
 mod layers;
 mod metrics;
