@@ -13,3 +13,4 @@ mod config;
 mod demo;
 mod layers;
 mod metrics;
+mod relay;

@@ -145,7 +145,13 @@ impl<'a> Connection<'a> {
     /// Who the client is, and its TLS.
     async fn prepare(&mut self, mut socket: Socket) -> Result<Ready, SessionError> {
         let mut inbound = Inbound::default();
-        self.identify(&mut socket, &mut inbound).await?;
+        let identified = self.identify(&mut socket, &mut inbound).await;
+        if let (Err(error), Encryption::Off) = (&identified, self.active.config.encryption)
+            && let Some(text) = self.last_word(error)
+        {
+            let _ = self.send(&mut socket, text.as_bytes()).await;
+        }
+        identified?;
         self.stage = Stage::Handshake;
         match (self.active.config.encryption, &self.active.tls) {
             (Encryption::Implicit, Some(tls)) => self.handshake(tls, socket, inbound).await,
@@ -359,7 +365,9 @@ impl<'a> Connection<'a> {
         };
         match error {
             SessionError::NoRoute => Some(mail::no_route(protocol).to_owned()),
-            _ => Some(mail::unavailable(protocol, &self.active.hostname)),
+            SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),
+            SessionError::Connect(_) => Some(mail::unavailable(protocol, &self.active.hostname)),
+            _ => None,
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Session {
     connection: UnbufferedServerConnection,
     /// Given up when the handshake is over.
     resolver: Option<Arc<ConnectionResolver>>,
+    /// Whether TLS failed: nothing more is said then, the alert was the last.
+    failed: bool,
 }
 
 impl Session {
@@ -65,6 +67,7 @@ impl Session {
         Ok(Self {
             connection: UnbufferedServerConnection::new(config)?,
             resolver: Some(resolver),
+            failed: false,
         })
     }
 
@@ -119,7 +122,9 @@ impl Session {
     ) -> Result<Opened, TlsError> {
         let mut opened = Opened::default();
         let mut failed = None;
-        loop {
+        // After a failure only what is to be sent is asked for, the alert for the peer being
+        // the last of it: rustls would look at the same bytes again, and fail again.
+        while failed.is_none() || self.connection.wants_write() {
             let rest = wire.get_mut(opened.consumed..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
             opened.consumed += discard;
@@ -143,9 +148,8 @@ impl Session {
                 // Whatever was encoded is in `control`, which is sent in order.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => opened.closed = true,
-                // The alert for the peer is still to be encoded: go on until nothing is left.
-                Err(error) if failed.is_none() => failed = Some(error),
-                Ok(_) | Err(_) => break,
+                Err(error) => failed = Some(error),
+                Ok(_) => break,
             }
             if control.len() > CONTROL_LIMIT {
                 return Err(TlsError::ControlFlood);
@@ -153,7 +157,10 @@ impl Session {
         }
         match failed {
             None => Ok(opened),
-            Some(error) => Err(self.explain(error)),
+            Some(error) => {
+                self.failed = true;
+                Err(self.explain(error))
+            }
         }
     }
 
@@ -170,6 +177,9 @@ impl Session {
         plain: &[u8],
         wire: &mut Buffer,
     ) -> Result<(), TlsError> {
+        if self.failed {
+            return Err(rustls::Error::HandshakeNotComplete.into());
+        }
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(held);
         let ConnectionState::WriteTraffic(mut traffic) = state? else {
             return Err(rustls::Error::HandshakeNotComplete.into());
@@ -187,6 +197,9 @@ impl Session {
     /// # Errors
     /// If the keys are exhausted.
     pub fn close(&mut self, held: &mut [u8], control: &mut Vec<u8>) -> Result<(), TlsError> {
+        if self.failed {
+            return Ok(());
+        }
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(held);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             let mut alert = [0; 64];
