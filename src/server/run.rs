@@ -1,11 +1,16 @@
 //! The process: its runtime, its signals, and what it tells systemd.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, Diagnostic};
 use crate::server::{Handle, Options, Server, ServerError, StartError};
+
+/// How long the last thing that blocks may take when all is over.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +39,9 @@ pub fn run(config: Config, warnings: &[Diagnostic], options: Options) -> Result<
     }
     let runtime = runtime(config.threads).map_err(RunError::Runtime)?;
     let outcome = runtime.block_on(serve(config, options));
-    // Sessions that outlived the drain's deadline are not waited for.
-    runtime.shutdown_background();
+    // Sessions that outlived the drain's deadline are not waited for; every task is dropped,
+    // and with the one that owns the admin socket, the socket.
+    runtime.shutdown_timeout(SHUTDOWN);
     outcome
 }
 
