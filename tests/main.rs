@@ -13,4 +13,5 @@ mod config;
 mod demo;
 mod layers;
 mod metrics;
+mod operation;
 mod relay;

@@ -1,7 +1,7 @@
 //! A client that speaks lines over TLS (or in clear), from an address of its choice.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -93,12 +93,6 @@ impl Client {
     /// The address it comes from.
     pub(crate) fn local(&self) -> SocketAddr {
         self.stream.get_ref().tcp().local_addr().unwrap()
-    }
-
-    /// Says that nothing more will be sent.
-    pub(crate) fn finish(&self) {
-        let tcp = self.stream.get_ref().tcp();
-        tcp.shutdown(Shutdown::Write).unwrap();
     }
 }
 

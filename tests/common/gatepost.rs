@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -121,7 +121,15 @@ impl Gatepost {
 
     /// What `gatepost status --json` says.
     pub(crate) fn status(&self) -> Value {
-        let text = self.site.command(&["status", "--json"]).ok();
+        // By the socket alone, as the configuration may be a wrong one in the meantime.
+        let socket = self.site.path("gatepost.sock");
+        let arguments = [
+            Path::new("status"),
+            Path::new("--json"),
+            Path::new("--socket"),
+        ];
+        let arguments = arguments.into_iter().chain([socket.as_path()]);
+        let text = run(PROGRAM, arguments, b"").ok();
         serde_json::from_str(&text).unwrap()
     }
 
