@@ -14,4 +14,5 @@ mod demo;
 mod layers;
 mod metrics;
 mod operation;
+mod real_mail;
 mod relay;
