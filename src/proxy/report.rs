@@ -8,7 +8,7 @@ use crate::cert::DnsName;
 use crate::proxy::relay::Bytes;
 use crate::proxy::session::Active;
 use crate::proxy::upstream::Lease;
-use crate::proxy::{Party, SessionError, Stage};
+use crate::proxy::{Party, SessionError, Stage, Upstream};
 use crate::tls::{Chosen, Negotiated, TlsError};
 
 /// Collected along the path.
@@ -20,6 +20,9 @@ pub(super) struct Report {
     pub(super) server_name: Option<Arc<DnsName>>,
     pub(super) chosen: Option<Chosen>,
     pub(super) negotiated: Option<Negotiated>,
+    /// Where it was routed to.
+    pub(super) upstream: Option<Arc<Upstream>>,
+    /// The server that it was connected to.
     pub(super) lease: Option<Lease>,
     pub(super) bytes: Bytes,
 }
@@ -32,6 +35,7 @@ impl Report {
             server_name: None,
             chosen: None,
             negotiated: None,
+            upstream: None,
             lease: None,
             bytes: Bytes::default(),
         }
@@ -65,7 +69,7 @@ impl Report {
             tls = self.negotiated.map(|tls| tls.version),
             suite = self.negotiated.map(|tls| tls.suite),
             resumed = self.negotiated.map(|tls| tls.resumed),
-            upstream = self.lease.as_ref().map(Lease::upstream),
+            upstream = self.upstream.as_ref().map(|upstream| &*upstream.config().name),
             server = self.lease.as_ref().map(Lease::server),
             bytes_up = self.bytes.up,
             bytes_down = self.bytes.down,

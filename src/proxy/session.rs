@@ -328,6 +328,7 @@ impl<'a> Connection<'a> {
         let name = self.report.server_name.clone();
         let routed = name.as_deref().or(active.config.hostname.as_ref());
         let upstream = active.routes.find(routed).ok_or(SessionError::NoRoute)?;
+        self.report.upstream = Some(Arc::clone(upstream));
         self.stage = Stage::Connect;
         let announcement = Announcement {
             source: self.report.client,

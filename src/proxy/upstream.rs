@@ -190,11 +190,6 @@ impl Upstream {
 }
 
 impl Lease {
-    /// The upstream's name.
-    pub(super) fn upstream(&self) -> &str {
-        &self.upstream.config.name
-    }
-
     /// The server's address, as written in the configuration.
     pub(super) fn server(&self) -> &str {
         &self.upstream.servers[self.server].label

@@ -177,6 +177,7 @@ impl Listeners {
     fn open(&mut self, key: Key, active: Arc<Active>, socket: TcpListener, shared: &Shared) {
         let name = format!("listener {}", active.config.name);
         let bound = socket.local_addr().unwrap_or(key.address);
+        tracing::info!(listener = active.config.name, address = %bound, "listening");
         let active = Arc::new(ArcSwap::new(active));
         let stop = CancellationToken::new();
         let (limit, ending) = (Arc::clone(&shared.limit), Arc::clone(&shared.ending));

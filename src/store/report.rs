@@ -40,7 +40,7 @@ fn log_effective(credential: &Credential, clock: &Clock) {
         name = %credential.name,
         names = names.join(" "),
         sha256 = hex(&credential.certificate.sha256),
-        standing = ?credential.standing.kind(clock.now()),
+        standing = credential.standing.kind(clock.now()).as_str(),
         "certificate effective"
     );
 }
