@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
 use super::output::{chain, print, table};
+use super::{FAILED, Failure};
 use crate::demo::{Demo, DemoError, RankTry, Try};
 
 /// Runs the demo to its end.
@@ -57,16 +57,11 @@ async fn show(once: bool) -> Result<ExitCode, Failure> {
     let demo = Demo::start().await?;
     print(&running(&demo))?;
     let (services, ranks) = attempt(&demo).await?;
-    let failures = services.iter().filter(|t| t.outcome.is_err()).count()
-        + ranks.iter().filter(|t| t.outcome.is_err()).count();
     print(&tried(&services, &ranks))?;
     if once {
-        let count = services.len() + ranks.len();
-        print(&match failures {
-            0 => format!("\nAll {count} tries went well.\n"),
-            failed => format!("\n{failed} of {count} tries FAILED.\n"),
-        })?;
-        return Ok(ExitCode::from(u8::from(failures > 0)));
+        let (verdict, status) = summary(&services, &ranks);
+        print(&verdict)?;
+        return Ok(ExitCode::from(status));
     }
     print(&to_try(&demo))?;
     demo.stopped().await;
@@ -135,6 +130,17 @@ fn tried(services: &[Try], ranks: &[RankTry]) -> String {
     )
 }
 
+/// The last line of `--once`, and the exit status.
+fn summary(services: &[Try], ranks: &[RankTry]) -> (String, u8) {
+    let failed = services.iter().filter(|one| one.outcome.is_err()).count()
+        + ranks.iter().filter(|one| one.outcome.is_err()).count();
+    let count = services.len() + ranks.len();
+    match failed {
+        0 => (format!("\nAll {count} tries went well.\n"), 0),
+        failed => (format!("\n{failed} of {count} tries FAILED.\n"), FAILED),
+    }
+}
+
 /// "ok" and what was seen, or "FAILED" and why.
 fn verdict<T, E: Error>(outcome: &Result<T, E>, seen: impl Fn(&T) -> String) -> (String, String) {
     match outcome {
@@ -146,12 +152,10 @@ fn verdict<T, E: Error>(outcome: &Result<T, E>, seen: impl Fn(&T) -> String) -> 
 /// Commands to be copied, with the right ports.
 fn to_try(demo: &Demo) -> String {
     let program = std::env::args().next();
-    let program = program.as_deref().unwrap_or("gatepost");
+    let program = quoted(program.as_deref().unwrap_or("gatepost"));
     let host = demo.host();
-    let ca = demo.ca();
-    let ca = ca.display();
-    let config = demo.config();
-    let config = config.display();
+    let ca = quoted(&demo.ca().display().to_string());
+    let config = quoted(&demo.config().display().to_string());
     let mut text = String::from("\nTo try by hand, in another terminal:\n");
     for endpoint in demo.endpoints() {
         let port = endpoint.address.port();
@@ -179,4 +183,87 @@ fn to_try(demo: &Demo) -> String {
     }
     text.push_str("\nCtrl-C ends it.\n");
     text
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::{Served, TryError};
+
+    #[test]
+    fn a_try_that_fails_is_shown_and_is_the_exit_status() {
+        let good = Try {
+            what: "Web: fetch the page",
+            outcome: Ok("200".to_owned()),
+        };
+        let bad = RankTry {
+            rank: 1,
+            meaning: "trusted, exact name",
+            asked: "mail.demo.test",
+            outcome: Err(TryError::Io(io::Error::other("reset"))),
+        };
+        let text = tried(&[good], &[bad]);
+        assert!(text.contains("  Web: fetch the page  ok  200\n"), "{text}");
+        assert!(
+            text.contains("mail.demo.test  FAILED  connection failed: reset\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_exit_status_counts_every_try() {
+        let try_of = |outcome| [Try { what: "x", outcome }];
+        let rank_of = |outcome| {
+            [RankTry {
+                rank: 1,
+                meaning: "x",
+                asked: "x",
+                outcome,
+            }]
+        };
+        let good = || Ok("x".to_owned());
+        let served = || {
+            Ok(Served {
+                name: "x".to_owned(),
+                verdict: "x".to_owned(),
+            })
+        };
+        for (services, ranks, expected) in [
+            (
+                try_of(good()),
+                rank_of(served()),
+                ("\nAll 2 tries went well.\n", 0),
+            ),
+            (
+                try_of(Err(TryError::NoCertificate)),
+                rank_of(served()),
+                ("\n1 of 2 tries FAILED.\n", 1),
+            ),
+            (
+                try_of(Err(TryError::NoCertificate)),
+                rank_of(Err(TryError::NoCertificate)),
+                ("\n2 of 2 tries FAILED.\n", 1),
+            ),
+        ] {
+            let (text, status) = summary(&services, &ranks);
+            assert_eq!((text.as_str(), status), expected);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted("/tmp/a-b_c.1"), "/tmp/a-b_c.1");
+        assert_eq!(quoted("/tmp/a b"), "'/tmp/a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -238,3 +238,23 @@ fn configuration(upstreams: &[SocketAddr]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_without_fault() {
+        let upstreams = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
+        let upstreams = upstreams.map(|address| address.parse().unwrap());
+        let text = configuration(&upstreams);
+        let (config, warnings) = config::parse(&text, Path::new("proxy.toml")).unwrap();
+        assert_eq!(warnings, []);
+        assert!(
+            config
+                .listeners
+                .iter()
+                .all(|listener| listener.upstream.is_some())
+        );
+    }
+}
