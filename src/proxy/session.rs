@@ -206,7 +206,7 @@ impl<'a> Connection<'a> {
 
     /// Waits for a whole ClientHello, and leaves it where it is.
     async fn hello(
-        &mut self,
+        &self,
         socket: &mut Socket,
         inbound: &mut Inbound,
     ) -> Result<ClientHello, SessionError> {
