@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use gatepost::time::Clock;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
 };
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 
 /// A day in seconds, for dates relative to now.
@@ -40,6 +41,17 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// The same without what a client needs to trust it.
+    pub(crate) fn without_chain(mut self) -> Self {
+        self.chain.clone_from(&self.certificate);
+        self
+    }
+
+    /// The end-entity certificate, DER.
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
+    }
+
     /// Writes `NAME.crt` and `NAME.key` (0600, the key first) into a certificate folder.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         let mut key = File::options()
@@ -54,11 +66,14 @@ impl Pair {
     }
 }
 
+/// Who signs certificates.
+pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
+
 /// Root and intermediate.
 pub(crate) struct TestCa {
     now: i64,
-    root: CertifiedIssuer<'static, KeyPair>,
-    intermediate: CertifiedIssuer<'static, KeyPair>,
+    root: Issuer,
+    intermediate: Issuer,
 }
 
 impl TestCa {
@@ -102,6 +117,13 @@ impl TestCa {
         self.intermediate.pem()
     }
 
+    /// Another intermediate, whose last second is this one, relative to the authority's now.
+    pub(crate) fn intermediate_until(&self, until: i64) -> Issuer {
+        let mut params = authority(self.now, "Test Intermediate With An End");
+        params.not_after = date(self.now + until);
+        CertifiedIssuer::signed_by(params, Key::default().generate(), &self.root).unwrap()
+    }
+
     /// A certificate for these names (addresses become iPAddress names): from yesterday on for 90 days.
     pub(crate) fn leaf(&self, names: &[&str]) -> Leaf<'_> {
         let names = names.iter().map(|&name| name.to_owned());
@@ -113,6 +135,7 @@ impl TestCa {
             ca: self,
             params,
             key: Key::default(),
+            key_pem: None,
             from: -DAY,
             until: 89 * DAY,
         }
@@ -124,6 +147,7 @@ pub(crate) struct Leaf<'a> {
     ca: &'a TestCa,
     params: CertificateParams,
     key: Key,
+    key_pem: Option<String>,
     from: i64,
     until: i64,
 }
@@ -147,10 +171,46 @@ impl Leaf<'_> {
         self
     }
 
+    /// With a key that there is already.
+    pub(crate) fn key_of(mut self, pair: &Pair) -> Self {
+        self.key_pem = Some(pair.key.clone());
+        self
+    }
+
+    /// With these bytes as the only name, whether a certificate may hold them or not.
+    pub(crate) fn raw_name(mut self, name: &str) -> Self {
+        const SUBJECT_ALT_NAME: &[u64] = &[2, 5, 29, 17];
+        const SEQUENCE: u8 = 0x30;
+        const DNS_NAME: u8 = 0x82;
+        let length = u8::try_from(name.len()).unwrap();
+        let content = [&[SEQUENCE, length + 2, DNS_NAME, length], name.as_bytes()].concat();
+        self.params.subject_alt_names.clear();
+        self.params.custom_extensions =
+            vec![CustomExtension::from_oid_content(SUBJECT_ALT_NAME, content)];
+        self
+    }
+
+    /// As `openssl req -x509` makes it: an authority, and a server at the same time.
+    pub(crate) fn authority(mut self) -> Self {
+        self.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self
+    }
+
+    /// For clients, not for servers.
+    pub(crate) fn for_clients(mut self) -> Self {
+        self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self
+    }
+
     /// Signed by the intermediate.
     pub(crate) fn issue(self) -> Pair {
-        let key = self.key.generate();
-        let issuer = &self.ca.intermediate;
+        let ca = self.ca;
+        self.issued_by(&ca.intermediate)
+    }
+
+    /// Signed by this intermediate.
+    pub(crate) fn issued_by(self, issuer: &Issuer) -> Pair {
+        let key = self.make_key();
         let certificate = self.dated().signed_by(&key, issuer).unwrap().pem();
         Pair {
             chain: format!("{certificate}{}", issuer.pem()),
@@ -161,12 +221,19 @@ impl Leaf<'_> {
 
     /// Signed with its own key.
     pub(crate) fn self_signed(self) -> Pair {
-        let key = self.key.generate();
+        let key = self.make_key();
         let certificate = self.dated().self_signed(&key).unwrap().pem();
         Pair {
             chain: certificate.clone(),
             certificate,
             key: key.serialize_pem(),
+        }
+    }
+
+    fn make_key(&self) -> KeyPair {
+        match &self.key_pem {
+            Some(pem) => KeyPair::from_pem(pem).unwrap(),
+            None => self.key.generate(),
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod dovecot;
 pub(crate) mod echo;
 pub(crate) mod gatepost;
+pub(crate) mod handshake;
 pub(crate) mod net;
 pub(crate) mod postfix;
 pub(crate) mod process;

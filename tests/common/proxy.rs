@@ -73,6 +73,11 @@ impl TestProxy {
             .set(UnixTime::since_unix_epoch(Duration::from_secs(now)));
     }
 
+    /// The time by its clock.
+    pub(crate) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
     /// The first address of a listener.
     #[track_caller]
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
