@@ -16,3 +16,4 @@ mod metrics;
 mod operation;
 mod real_mail;
 mod relay;
+mod selection;
