@@ -61,6 +61,21 @@ const ECDSA: [SignatureScheme; 3] = [
 ];
 
 impl Kind {
+    /// Every kind with its name.
+    pub(crate) const ALL: [(&str, Self); 11] = [
+        ("modern", Self::Modern),
+        ("tls12", Self::Tls12),
+        ("rsa-only", Self::RsaOnly),
+        ("rsa-only-12", Self::RsaOnly12),
+        ("ecdsa-only", Self::EcdsaOnly),
+        ("ecdsa-only-12", Self::EcdsaOnly12),
+        ("rsa-suites", Self::RsaSuites),
+        ("ecdsa-suites", Self::EcdsaSuites),
+        ("p256-curve", Self::P256Curve),
+        ("ed25519-only", Self::Ed25519Only),
+        ("p521-only", Self::P521Only),
+    ];
+
     /// What `cert explain --client` calls it, if it does.
     pub(crate) fn word(self) -> Option<&'static str> {
         match self {
