@@ -67,6 +67,9 @@ pub struct Certificates {
     pub order: Order,
     /// What makes a certificate trusted.
     pub trust: Vec<TrustSource>,
+    /// What happens to a name that no certificate matches, where no listener is asked that
+    /// says otherwise.
+    pub unknown_name: UnknownName,
 }
 
 /// One entry of `trust`.

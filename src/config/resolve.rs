@@ -81,8 +81,7 @@ const BALANCES: Choice<()> = Choice {
 pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let certificates = file.table(&CERTIFICATES);
-    let unknown_name = certificates.value("unknown_name", |value| UNKNOWN_NAMES.read(value));
-    let unknown_name = unknown_name.unwrap_or_default();
+    let certificates = read_certificates(&certificates, base);
     let metrics = file.table(&METRICS);
     file.table(&SERVER);
     let tables = Tables {
@@ -91,7 +90,7 @@ pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
             table: metrics,
         },
         listeners: each(file.tables(&LISTENER), |table| {
-            ListenerTable::read(table, unknown_name)
+            ListenerTable::read(table, certificates.unknown_name)
         }),
         routes: each(file.tables(&ROUTE), RouteTable::read),
         upstreams: each(file.tables(&UPSTREAM), |table| {
@@ -100,7 +99,7 @@ pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
     };
     let config = Config {
         path: path.to_owned(),
-        certificates: read_certificates(&certificates, base),
+        certificates,
         threads: threads(&file.table(&RUNTIME)),
         admin: admin(&file.table(&ADMIN), base),
         metrics: tables.metrics.listen,
@@ -138,6 +137,9 @@ fn read_certificates(table: &Table<'_>, base: &Path) -> Certificates {
             .value("order", |value| ORDERS.read(value))
             .unwrap_or_default(),
         trust: trust.map_or_else(|| vec![TrustSource::System], unlocated),
+        unknown_name: table
+            .value("unknown_name", |value| UNKNOWN_NAMES.read(value))
+            .unwrap_or_default(),
     }
 }
 
@@ -423,6 +425,7 @@ mod tests {
         assert_eq!(certificates.directory, Path::new("/etc/gatepost/sslcert"));
         assert_eq!(certificates.order, Order::Kerio);
         assert_eq!(certificates.trust, [TrustSource::System]);
+        assert_eq!(certificates.unknown_name, UnknownName::Default);
         assert!(config.threads > 0);
         assert_eq!(
             config.admin.socket,
@@ -477,6 +480,10 @@ mod tests {
         let reject = format!("[certificates]\nunknown_name = \"reject\"\n{SMALLEST}");
         assert_eq!(
             config(&reject).listeners[0].unknown_name,
+            UnknownName::Reject
+        );
+        assert_eq!(
+            config(&reject).certificates.unknown_name,
             UnknownName::Reject
         );
         let own = reject.replace("upstream = ", "unknown_name = \"default\"\nupstream = ");

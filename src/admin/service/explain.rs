@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::admin::api;
 use crate::admin::service::{Context, ServiceError};
-use crate::cert::{self, ClientCapabilities, ClientKind, DnsName, Query, UnknownName, hex};
+use crate::cert::{self, ClientCapabilities, ClientKind, DnsName, Query, hex};
 use crate::config::Listener;
 
 /// What was typed for a client that sends no name.
@@ -50,7 +50,10 @@ impl Context {
                 Host::Unnamed | Host::Named(_) => listener.and_then(only_address),
             },
             client: ClientCapabilities::from(client),
-            unknown_name: listener.map_or(UnknownName::Default, |l| l.unknown_name),
+            unknown_name: match listener {
+                Some(listener) => listener.unknown_name,
+                None => config.certificates.unknown_name,
+            },
         };
         let explanation = self.live.load().explain(&query, at);
         Ok(document(explanation, &host, listener, client, at))
@@ -142,8 +145,11 @@ impl From<cert::Lost> for api::Candidate {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::admin::fixture::{DAY, Fixture, NOW, at};
+    use crate::config;
 
     fn asked(host: &str, listener: Option<&str>) -> api::Explain {
         api::Explain {
@@ -196,6 +202,21 @@ mod tests {
         let rejected = explain(asked("other.example.net", Some("strict")));
         assert_eq!(rejected.outcome, "rejected");
         assert_eq!(explain(api::Explain::default()).name, None);
+    }
+
+    #[test]
+    fn without_a_listener_the_default_for_all_listeners_holds() {
+        let fixture = Fixture::new();
+        let mut config = config::Config::clone(&fixture.context.config.load());
+        config.certificates.unknown_name = cert::UnknownName::Reject;
+        fixture.context.config.store(Arc::new(config));
+        let outcome = |host, listener| {
+            let explanation = fixture.context.explain(&asked(host, listener)).unwrap();
+            explanation.outcome
+        };
+        assert_eq!(outcome("other.example.net", None), "rejected");
+        assert_eq!(outcome("other.example.net", Some("imaps")), "served");
+        assert_eq!(outcome("-", None), "served");
     }
 
     #[test]
