@@ -29,7 +29,7 @@ use crate::store::atomic::{FolderLock, Step};
 use crate::store::first_start::first_start;
 use crate::store::import::{Given, Pair, made};
 use crate::store::layout::{Listing, name_for, valid_name};
-use crate::store::report::{log_changes, log_set_aside};
+use crate::store::report::{log_changes, log_default, log_set_aside};
 use crate::store::state::State;
 use crate::time::Clock;
 
@@ -140,6 +140,7 @@ impl CertStore {
             default = state.default_name(clock.now()),
             "certificates loaded"
         );
+        log_default(&live, &clock);
         Ok(Self::new(state, live, clock))
     }
 
@@ -178,7 +179,7 @@ impl CertStore {
     /// of the same NAME.
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.state.load();
-        let default = state.default_name(self.clock.now());
+        let default = self.default_name();
         let mut entries = Vec::new();
         for (name, slot) in &state.slots {
             match (&slot.loaded, &slot.problem) {
@@ -221,7 +222,10 @@ impl CertStore {
     /// NAME of the default certificate: the one chosen, or if that cannot be served, the one
     /// that stands in for it now.
     pub fn default_name(&self) -> Option<String> {
-        self.state.load().default_name(self.clock.now())
+        // Asked often, and the index in use knows it.
+        let live = self.live.load();
+        live.default_at(self.clock.now())
+            .map(|credential| credential.name.to_string())
     }
 
     /// The folder.
@@ -339,6 +343,7 @@ impl CertStore {
         self.updates.fetch_add(1, Ordering::Relaxed);
         log_changes(&state, &before, &self.clock);
         log_set_aside(&state, Some(&before));
+        log_default(&self.live, &self.clock);
         self.state.store(Arc::new(state));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cert::{Credential, Problem, hex};
+use crate::cert::{Credential, LiveIndex, Problem, StandingKind, hex};
 use crate::store::state::State;
 use crate::time::Clock;
 
@@ -45,6 +45,20 @@ fn log_effective(credential: &Credential, clock: &Clock) {
     );
 }
 
+/// Says it loudly if clients that no other certificate matches get a bad one, or none at all.
+pub(super) fn log_default(live: &LiveIndex, clock: &Clock) {
+    let now = clock.now();
+    match live.load().default_at(now) {
+        None => tracing::error!(
+            "no certificate can be served: every TLS handshake fails until one is imported or made"
+        ),
+        Some(default) if default.standing.kind(now) == StandingKind::Expired => {
+            tracing::warn!(name = %default.name, "the default certificate has expired");
+        }
+        Some(_) => {}
+    }
+}
+
 /// Says what is set aside and was not before.
 pub(super) fn log_set_aside(state: &State, before: Option<&State>) {
     let known: HashSet<_> = before
@@ -61,4 +75,73 @@ pub(super) fn log_set_aside(state: &State, before: Option<&State>) {
 
 fn reason<'s>((name, problem): (&'s str, &'s Problem)) -> (&'s str, &'s str) {
     (name, &problem.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    use rustls_pki_types::UnixTime;
+
+    use super::*;
+    use crate::cert::{CertIndex, KeyAlgorithm, NamePattern, NewCertificate, Order};
+    use crate::cert::{Subject, TrustAnchors};
+    use crate::store::import::made;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    /// Begins at second 0 of the Unix epoch.
+    fn one_day() -> Arc<Credential> {
+        let new = NewCertificate {
+            names: vec![NamePattern::parse("mail.example.com").unwrap()],
+            addresses: Vec::new(),
+            subject: Subject::default(),
+            days: 1,
+            key: KeyAlgorithm::default(),
+        };
+        let pair = made(&new, at(0)).unwrap();
+        let credential = Credential::new("server", pair.chain, &[pair.key], &TrustAnchors::new());
+        Arc::new(credential.unwrap())
+    }
+
+    #[test]
+    fn a_default_that_is_expired_or_missing_is_said() {
+        let said = |credentials: Vec<_>, now: u64| {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(move || writer.clone())
+                .finish();
+            let live = LiveIndex::new(CertIndex::new(credentials, None, Order::Kerio));
+            tracing::subscriber::with_default(subscriber, || {
+                log_default(&live, &Clock::manual(at(now)));
+            });
+            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        };
+        let none = said(Vec::new(), 1);
+        assert!(none.contains("no certificate can be served"), "{none}");
+        assert_eq!(said(vec![one_day()], 86_400), "");
+        let expired = said(vec![one_day()], 86_401);
+        let expected = "the default certificate has expired name=server";
+        assert!(expired.contains(expected), "{expired}");
+    }
 }
