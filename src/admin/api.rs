@@ -50,6 +50,8 @@ pub struct Certificate {
     pub issuer: Option<String>,
     /// DNS names.
     pub names: Vec<String>,
+    /// IP addresses.
+    pub addresses: Vec<String>,
     /// First second of the validity period.
     pub not_before: Option<Timestamp>,
     /// Last second of the validity period.
@@ -93,8 +95,6 @@ pub struct Details {
     pub serial: String,
     /// As `openssl x509` names it.
     pub signature_algorithm: String,
-    /// IP addresses.
-    pub addresses: Vec<String>,
     /// SHA-256 over the SubjectPublicKeyInfo.
     pub spki_sha256: String,
     /// The same in base64, as pins are written.
@@ -457,6 +457,7 @@ mod tests {
             subject: None,
             issuer: None,
             names: Vec::new(),
+            addresses: Vec::new(),
             not_before: None,
             not_after: None,
             key_type: None,
@@ -483,7 +484,6 @@ mod tests {
         entry.details = Some(Details {
             serial: "0a".to_owned(),
             signature_algorithm: "ecdsa-with-SHA256".to_owned(),
-            addresses: Vec::new(),
             spki_sha256: "00".to_owned(),
             spki_pin: "AA==".to_owned(),
             tlsa: "3 1 1 00".to_owned(),

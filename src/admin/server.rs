@@ -639,6 +639,7 @@ mod tests {
             "subject",
             "issuer",
             "names",
+            "addresses",
             "not_before",
             "not_after",
             "key_type",

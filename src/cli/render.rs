@@ -35,7 +35,7 @@ fn list_row(certificate: &Certificate) -> Vec<String> {
             (Some(issuer), Some(subject)) if issuer == subject => "itself".to_owned(),
             (issuer, _) => or_nothing(issuer.as_deref()),
         },
-        names(&certificate.names),
+        names(&[&*certificate.names, &*certificate.addresses].concat()),
         certificate
             .not_after
             .map_or_else(|| NOTHING.to_owned(), date),
@@ -102,6 +102,9 @@ pub(super) fn show(document: &CertificateDetails) -> String {
     if !certificate.names.is_empty() {
         fields.push(("Names", certificate.names.join(", ")));
     }
+    if !certificate.addresses.is_empty() {
+        fields.push(("Addresses", certificate.addresses.join(", ")));
+    }
     if let (Some(from), Some(to)) = (certificate.not_before, certificate.not_after) {
         fields.push(("Valid", format!("{from} to {to}")));
     }
@@ -138,15 +141,13 @@ fn standing_until(standing: &str, document: &CertificateDetails) -> String {
 }
 
 fn detail_fields(details: &Details) -> Vec<(&'static str, String)> {
-    let mut fields = Vec::new();
-    if !details.addresses.is_empty() {
-        fields.push(("Addresses", details.addresses.join(", ")));
-    }
-    fields.push(("Serial", details.serial.clone()));
-    fields.push(("Signature", details.signature_algorithm.clone()));
-    fields.push(("SPKI SHA-256", details.spki_sha256.clone()));
-    fields.push(("SPKI pin", details.spki_pin.clone()));
-    fields.push(("TLSA", details.tlsa.clone()));
+    let mut fields = vec![
+        ("Serial", details.serial.clone()),
+        ("Signature", details.signature_algorithm.clone()),
+        ("SPKI SHA-256", details.spki_sha256.clone()),
+        ("SPKI pin", details.spki_pin.clone()),
+        ("TLSA", details.tlsa.clone()),
+    ];
     for (number, link) in details.chain.iter().enumerate() {
         let label = if number == 0 { "Chain" } else { "" };
         let text = format!(
@@ -309,7 +310,7 @@ mod tests {
         json!({
             "name": "mail.example.org", "kind": "certificate",
             "subject": "CN=mail.example.org", "issuer": "CN=CA",
-            "names": ["a", "b", "c", "d", "e", "f"],
+            "names": ["a", "b", "c", "d", "e"], "addresses": ["192.0.2.1"],
             "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z",
             "key_type": "ecdsa-p256", "sha256": "00ff", "standing": "trusted",
             "default": true, "problems": [],
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn a_list_has_a_line_for_everything() {
         let set_aside = json!({
-            "name": "broken", "kind": "set-aside", "names": [], "default": false,
+            "name": "broken", "kind": "set-aside", "names": [], "addresses": [], "default": false,
             "problems": [{"code": "set-aside", "message": "no key"}],
         });
         let document = json!({"certificates": [certificate(), set_aside]});
@@ -335,7 +336,7 @@ mod tests {
     fn a_certificate_is_shown_with_all_there_is() {
         let mut document = certificate();
         let details = json!({
-            "serial": "0a", "signature_algorithm": "ecdsa-with-SHA256", "addresses": [],
+            "serial": "0a", "signature_algorithm": "ecdsa-with-SHA256",
             "spki_sha256": "11", "spki_pin": "EQ==", "tlsa": "3 1 1 11",
             "chain": [
                 {"subject": "CN=mail.example.org", "issuer": "CN=CA", "sha256": "00ff",
@@ -360,7 +361,8 @@ mod tests {
              Default       yes\n\
              Subject       CN=mail.example.org\n\
              Issuer        CN=CA\n\
-             Names         a, b, c, d, e, f\n\
+             Names         a, b, c, d, e\n\
+             Addresses     192.0.2.1\n\
              Valid         2026-01-01T00:00:00Z to 2027-01-01T00:00:00Z\n\
              Standing      trusted, from 2027-01-01T00:00:01Z on expired\n\
              Key           ecdsa-p256\n\

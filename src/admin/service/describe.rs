@@ -135,12 +135,10 @@ impl Context {
         let now = self.clock.now();
         let certificate = &credential.certificate;
         let spki = certificate.spki_sha256();
-        let addresses = certificate.addresses.iter();
         let standing = &credential.standing;
         api::Details {
             serial: certificate.serial.clone(),
             signature_algorithm: certificate.signature_algorithm.clone(),
-            addresses: addresses.map(ToString::to_string).collect(),
             spki_sha256: hex(&spki),
             spki_pin: BASE64.encode(&spki),
             tlsa: format!("3 1 1 {}", hex(&spki)),
@@ -248,6 +246,11 @@ fn served(credential: &Credential, now: UnixTime) -> api::Certificate {
         subject: Some(certificate.subject.clone()),
         issuer: Some(certificate.issuer.clone()),
         names: certificate.names.iter().map(ToString::to_string).collect(),
+        addresses: certificate
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         not_before: Some(api::Timestamp(certificate.validity.not_before)),
         not_after: Some(api::Timestamp(certificate.validity.not_after)),
         key_type: Some(certificate.key_type.to_string()),
@@ -265,6 +268,7 @@ fn bare(name: &str, kind: api::Kind, problems: Vec<api::Problem>) -> api::Certif
         subject: None,
         issuer: None,
         names: Vec::new(),
+        addresses: Vec::new(),
         not_before: None,
         not_after: None,
         key_type: None,
