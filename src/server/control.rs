@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::api::{
     Drained, ListenerStatus, Reloaded, ServerStatus, Status, Timestamp, UpstreamStatus,
@@ -56,7 +57,19 @@ struct Control {
 
 struct AdminPart {
     stop: CancellationToken,
+    /// Serves the socket until the last answer is written.
+    serving: TaskTracker,
     socket: SocketGuard,
+}
+
+impl AdminPart {
+    fn new(socket: SocketGuard) -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            serving: TaskTracker::new(),
+            socket,
+        }
+    }
 }
 
 /// What a reload changes, ready to be put in place.
@@ -111,10 +124,7 @@ pub(super) async fn start(config: Config, options: Options) -> Result<Server, St
         bound: Arc::default(),
         store: Arc::clone(&store),
         log: options.log,
-        admin: AdminPart {
-            stop: CancellationToken::new(),
-            socket: guard,
-        },
+        admin: AdminPart::new(guard),
         scrape: CancellationToken::new(),
         commands: commands.clone(),
         ready,
@@ -239,10 +249,7 @@ impl Control {
             }
             Some((listener, socket)) => {
                 self.admin.stop.cancel();
-                self.admin = AdminPart {
-                    stop: CancellationToken::new(),
-                    socket,
-                };
+                self.admin = AdminPart::new(socket);
                 self.serve_admin(listener);
             }
         }
@@ -289,6 +296,7 @@ impl Control {
             Arc::clone(&self.shared.ending),
         );
         let (stopped, admin) = (self.stopped.clone(), self.admin.stop.clone());
+        let serving = self.admin.serving.clone();
         tokio::spawn(async move {
             let mut drained = Drained { cut_off: 0 };
             if timeout(patience, limit.idle()).await.is_err() {
@@ -302,7 +310,10 @@ impl Control {
             // Whoever asked may have gone.
             let _ = reply.send(drained);
             if stop {
+                // Whoever asked over the socket gets the answer before the process is gone.
                 admin.cancel();
+                serving.close();
+                serving.wait().await;
                 stopped.send_replace(true);
             }
         });
@@ -364,6 +375,7 @@ impl Control {
             self.commands.clone(),
             stop.clone(),
         );
+        let serve = self.admin.serving.track_future(serve);
         self.shared.parts.spawn("admin socket", stop, serve);
     }
 

@@ -242,3 +242,52 @@ pub fn store_options(certificates: &config::Certificates) -> store::Options {
         trust: certificates.trust.iter().map(root).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [certificates]
+        trust = ["mozilla"]
+        [metrics]
+        listen = "127.0.0.1:0"
+        [[listener]]
+        name = "imaps"
+        bind = ["127.0.0.1:0"]
+        protocol = "imap"
+    "#;
+
+    #[tokio::test]
+    async fn whoever_asks_is_answered_before_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, _) = config::parse(CONFIG, &folder.path().join("proxy.toml")).unwrap();
+        let options = Options {
+            clock: Clock::System,
+            inherit_sockets: false,
+            log: None,
+        };
+        let server = Server::start(config, options).await.unwrap();
+        let path = folder.path().join("gatepost.sock");
+        let mut slow = UnixStream::connect(&path).await.unwrap();
+        let half = b"POST /v1/import HTTP/1.1\r\nhost: gatepost\r\ncontent-length: 2\r\n\r\n{";
+        slow.write_all(half).await.unwrap();
+        let mut stop = UnixStream::connect(&path).await.unwrap();
+        let request = b"POST /v1/stop HTTP/1.1\r\nhost: gatepost\r\n\r\n";
+        stop.write_all(request).await.unwrap();
+        let mut answer = [0; 12];
+        stop.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+
+        slow.write_all(b"}").await.unwrap();
+        server.wait().await.unwrap();
+
+        // The process would be gone: nothing that is still to be done counts.
+        let mut slow = slow.into_std().unwrap();
+        std::io::Read::read_exact(&mut slow, &mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 400");
+    }
+}
