@@ -176,7 +176,11 @@ impl Control {
                 }
                 tracing::info!("configuration reloaded");
             }
-            Err(error) => tracing::error!(%error, "configuration not reloaded; nothing changed"),
+            Err(errors) => {
+                for error in errors.lines() {
+                    tracing::error!(error, "configuration not reloaded; nothing changed");
+                }
+            }
         }
         outcome
     }
