@@ -122,7 +122,7 @@ impl Upstream {
                 Ok(outcome) => outcome,
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             };
-            self.note(server, outcome.is_ok());
+            self.note(server, outcome.as_ref().err());
             match outcome {
                 Ok(socket) => {
                     let seconds = started.elapsed().as_secs_f64();
@@ -140,7 +140,8 @@ impl Upstream {
     }
 
     /// Remembers how a connect went, and says so where it is news.
-    fn note(&self, server: &Server, up: bool) {
+    fn note(&self, server: &Server, failure: Option<&io::Error>) {
+        let up = failure.is_none();
         let health = if up { UP } else { DOWN };
         if server.health.load(Ordering::Relaxed) == health {
             return;
@@ -148,9 +149,11 @@ impl Upstream {
         let before = server.health.swap(health, Ordering::Relaxed);
         self.metrics.up(&server.label, up);
         let (upstream, server) = (&self.config.name, &server.label);
-        match (before, up) {
-            (_, false) => tracing::warn!(upstream, server, "server cannot be reached"),
-            (DOWN, true) => tracing::info!(upstream, server, "server answers again"),
+        match (before, failure) {
+            (_, Some(error)) => {
+                tracing::warn!(upstream, server, %error, "server cannot be reached");
+            }
+            (DOWN, None) => tracing::info!(upstream, server, "server answers again"),
             _ => {}
         }
     }
