@@ -7,6 +7,7 @@
     reason = "helpers are written once for all groups of promises"
 )]
 
+mod changes;
 mod cli;
 mod common;
 mod config;

@@ -1,7 +1,8 @@
 //! The proxy inside the test process, by a clock that the test moves.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gatepost::admin::Client as Admin;
@@ -9,17 +10,19 @@ use gatepost::admin::api::Drained;
 use gatepost::config;
 use gatepost::server::{Options, Server, StartError};
 use gatepost::time::Clock;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::runtime::{Builder, Runtime};
 
 use super::ca::{Pair, TestCa};
 use super::gatepost::Site;
-use super::scrape;
+use super::handshake::{Got, Kind, shake_hands};
+use super::{scrape, wait};
 
 /// A proxy that runs until this value is dropped, on threads of its own: tests of either kind, with
 /// and without a runtime, can use it.
 pub(crate) struct TestProxy {
-    pub(crate) site: Site,
+    pub(crate) site: Arc<Site>,
     pub(crate) server: Server,
     clock: Clock,
     now: i64,
@@ -36,12 +39,16 @@ impl TestProxy {
 
     /// A proxy on an existing site.
     #[track_caller]
-    pub(crate) fn start_on(site: Site, now: UnixTime) -> Self {
-        Self::try_start_on(site, now).unwrap_or_else(|(_, error)| panic!("{error:?}"))
+    pub(crate) fn start_on(site: impl Into<Arc<Site>>, now: UnixTime) -> Self {
+        Self::try_start_on(site, now).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// A proxy on an existing site, which comes back with the error if it does not start.
-    pub(crate) fn try_start_on(site: Site, now: UnixTime) -> Result<Self, (Site, StartError)> {
+    /// A proxy on an existing site, if it starts.
+    pub(crate) fn try_start_on(
+        site: impl Into<Arc<Site>>,
+        now: UnixTime,
+    ) -> Result<Self, StartError> {
+        let site = site.into();
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -54,16 +61,14 @@ impl TestProxy {
             log: None,
         };
         let (config, _) = config::load(&site.path("proxy.toml")).unwrap();
-        match run_on(&runtime, Server::start(config, options)) {
-            Ok(server) => Ok(Self {
-                site,
-                server,
-                clock,
-                now: seconds(now),
-                runtime: Some(runtime),
-            }),
-            Err(error) => Err((site, error)),
-        }
+        let server = run_on(&runtime, Server::start(config, options))?;
+        Ok(Self {
+            site,
+            server,
+            clock,
+            now: seconds(now),
+            runtime: Some(runtime),
+        })
     }
 
     /// Moves the clock to this second after the start (or before it).
@@ -101,10 +106,36 @@ impl TestProxy {
         })
     }
 
-    /// Drains and stops it.
-    pub(crate) fn stop(self) -> Drained {
+    /// NAME of what a client of today is served that asks for `name`, or for none.
+    pub(crate) fn serves(&self, listener: &str, name: Option<&str>) -> String {
+        self.name_of(&shake_hands(self.address(listener), Kind::Modern, name))
+    }
+
+    /// NAME of what was served; else what came instead.
+    pub(crate) fn name_of(&self, got: &Got) -> String {
+        let Got::Certificate(der) = got else {
+            return format!("{got:?}");
+        };
+        let entries = fs::read_dir(self.site.path("sslcert")).unwrap();
+        let files = entries.map(|entry| entry.unwrap().path());
+        let mut certificates = files.filter(|path| path.extension().is_some_and(|e| e == "crt"));
+        let file = certificates.find(|path| {
+            let pem = fs::read(path).unwrap();
+            CertificateDer::from_pem_slice(&pem).is_ok_and(|found| *found == **der)
+        });
+        let name = file.as_deref().and_then(|path| path.file_stem());
+        name.map_or_else(
+            || format!("{got:?}"),
+            |name| name.to_string_lossy().into_owned(),
+        )
+    }
+
+    /// Drains and stops it; nothing of it is left afterwards.
+    pub(crate) fn stop(mut self) -> Drained {
         let handle = self.server.handle();
         let stopped = self.run(async move { handle.stop().await });
+        let runtime = self.runtime.take().unwrap();
+        runtime.shutdown_timeout(wait::PATIENCE);
         stopped.unwrap()
     }
 

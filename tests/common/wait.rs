@@ -22,6 +22,11 @@ pub(crate) fn for_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
     found.unwrap()
 }
 
+/// Returns at this time: for load that keeps a pace.
+pub(crate) fn for_time(time: Instant) {
+    thread::sleep(time.saturating_duration_since(Instant::now()));
+}
+
 /// Returns when `condition` holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -7,8 +7,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use gatepost::admin::api;
 use gatepost::cert::{self, DnsName, Outcome, Query};
 use gatepost::config::{self, Config};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::table::{Expected, Made, Row};
 use crate::common::ca::TestCa;
@@ -146,7 +144,7 @@ impl Bench {
 
     /// Everything that is wrong about one selection.
     fn judge(&self, row: &Row, got: &Got) -> Vec<String> {
-        let served = self.served(got);
+        let served = self.proxy.name_of(got);
         let expected = match row.expected {
             Expected::Served(name, _) => name.to_owned(),
             Expected::Refused(alert, _) => format!("{:?}", Got::Alert(alert)),
@@ -167,31 +165,12 @@ impl Bench {
         failures
     }
 
-    /// NAME of what was served; else what came instead.
-    pub(super) fn served(&self, got: &Got) -> String {
-        let Got::Certificate(der) = got else {
-            return format!("{got:?}");
-        };
-        let entries = fs::read_dir(self.proxy.site.path("sslcert")).unwrap();
-        let files = entries.map(|entry| entry.unwrap().path());
-        let mut certificates = files.filter(|path| path.extension().is_some_and(|e| e == "crt"));
-        let file = certificates.find(|path| {
-            let pem = fs::read(path).unwrap();
-            CertificateDer::from_pem_slice(&pem).is_ok_and(|found| *found == **der)
-        });
-        let name = file.as_deref().and_then(|path| path.file_stem());
-        name.map_or_else(
-            || format!("{got:?}"),
-            |name| name.to_string_lossy().into_owned(),
-        )
-    }
-
     /// What an explanation has to say after this handshake; `None`: there is nothing to explain.
     fn truth(&self, row: &Row, got: &Got) -> Option<Explained> {
         match row.expected {
             Expected::Served(_, rank) => Some(Explained {
                 outcome: Outcome::Served.as_str().to_owned(),
-                winner: Some((self.served(got), rank, fingerprint(got))),
+                winner: Some((self.proxy.name_of(got), rank, fingerprint(got))),
             }),
             Expected::Refused(_, outcome) => outcome.map(|outcome| Explained {
                 outcome: outcome.as_str().to_owned(),

@@ -137,7 +137,7 @@ fn told(bench: &Bench, got: &Got, explained: &Explained) -> Explained {
             let rank = explained.winner.as_ref().map_or(0, |(_, rank, _)| *rank);
             (
                 Outcome::Served,
-                Some((bench.served(got), rank, fingerprint(got))),
+                Some((bench.proxy.name_of(got), rank, fingerprint(got))),
             )
         }
         Got::Alert(UNRECOGNIZED_NAME) => (Outcome::Rejected, None),

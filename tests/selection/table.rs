@@ -68,7 +68,7 @@ impl Table {
         // One RSA key is enough for all, and takes long to make.
         let rsa = OnceCell::new();
         self.lines("certificates")
-            .map(|[name, how, dates, names]| made(ca, &rsa, (name, how, dates, names)))
+            .map(|cells| made(ca, &rsa, cells))
             .collect()
     }
 
@@ -92,14 +92,8 @@ impl Table {
     }
 }
 
-fn made<'n>(
-    ca: &TestCa,
-    rsa: &OnceCell<Pair>,
-    (name, how, dates, names): (&'n str, &str, &str, &str),
-) -> Made
-where
-    'n: 'static,
-{
+fn made(ca: &TestCa, rsa: &OnceCell<Pair>, cells: [&'static str; 4]) -> Made {
+    let [name, how, dates, names] = cells;
     let (common, names): (Vec<_>, Vec<_>) =
         names.split(' ').partition(|name| name.starts_with("CN="));
     let mut leaf = match names.as_slice() {
