@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -13,7 +14,7 @@ use crate::common::client::Client;
 use crate::common::echo;
 use crate::common::gatepost::{Gatepost, PROGRAM, Site};
 use crate::common::net::Loopback;
-use crate::common::process::run;
+use crate::common::process::{require_root, run};
 use crate::common::wait;
 
 const NAME: &str = "mail.example.org";
@@ -58,6 +59,28 @@ fn works(client: &mut Client) {
 fn reloads(gatepost: &Gatepost, outcome: &str) -> f64 {
     let series = format!("gatepost_config_reloads_total{{outcome=\"{outcome}\"}}");
     gatepost.metric(&series).unwrap()
+}
+
+#[test]
+fn the_shipped_configuration_starts_as_an_ordinary_user() {
+    require_root("a program of another user");
+    let site = Site::fresh();
+    // Nobody need be allowed to enter the folder that it was built in.
+    let program = site.path("gatepost");
+    fs::copy(PROGRAM, &program).unwrap();
+    let (nobody, folder) = (65_534, site.path(""));
+    chown(&folder, Some(nobody), Some(nobody)).unwrap();
+    let mut command = Command::new(program);
+    command.uid(nobody).gid(nobody).current_dir(&folder);
+
+    let gatepost = site.start_by(command);
+
+    for name in ["imaps", "pop3s", "smtps"] {
+        assert!(gatepost.listens(name), "{name}");
+    }
+    assert_eq!(gatepost.status()["default"], "server");
+    let key = fs::metadata(folder.join("sslcert/server.key")).unwrap();
+    assert_eq!((key.uid(), key.mode() & 0o777), (nobody, 0o600));
 }
 
 #[test]

@@ -43,6 +43,23 @@ impl Site {
         site
     }
 
+    /// A fresh machine: the configuration that is shipped, and nothing else. Only the addresses are
+    /// this site's own, so that the ports are free.
+    pub(crate) fn fresh() -> Self {
+        let site = Self {
+            folder: super::folder(),
+            home: Loopback::claim(),
+        };
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy.toml");
+        let shipped = fs::read_to_string(shipped).unwrap();
+        let home = format!("bind = [\"{}:", site.home.ip());
+        let text = shipped
+            .replace("bind = [\"[::]:", &home)
+            .replace("127.0.0.1:9445", &site.metrics().to_string());
+        fs::write(site.path("proxy.toml"), text).unwrap();
+        site
+    }
+
     /// A file of the site.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
