@@ -2,10 +2,6 @@
 //! module for each group of promises. `tests/run` installs the programs that it needs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(
-    dead_code,
-    reason = "helpers are written once for all groups of promises"
-)]
 
 mod changes;
 mod cli;
