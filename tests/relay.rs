@@ -268,6 +268,40 @@ async fn what_is_said_after_the_other_side_ended_still_arrives() {
     assert_eq!(last, "last word");
 }
 
+/// Finished, all that the client has to say, and close_notify, at once; its socket stays open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_comes_with_the_handshake_is_an_end() {
+    let bench = Bench::new("").await;
+    let address = bench.proxy.address("relay");
+    let config = Arc::clone(bench.connector.config());
+    let client = tokio::task::spawn_blocking(move || {
+        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        let name = ServerName::try_from(NAME).unwrap();
+        let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+        while tls.is_handshaking() {
+            while tls.wants_write() {
+                tls.write_tls(&mut socket).unwrap();
+            }
+            tls.read_tls(&mut socket).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        io::Write::write_all(&mut tls.writer(), b"question").unwrap();
+        tls.send_close_notify();
+        let mut all = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut all).unwrap();
+        }
+        io::Write::write_all(&mut socket, &all).unwrap();
+        socket
+    });
+    let (mut server, _) = bench.upstream.accept().await.unwrap();
+    let mut question = String::new();
+    let heard = timeout(wait::PATIENCE, server.read_to_string(&mut question)).await;
+    assert_eq!(heard.expect("the end arrives").unwrap(), 8);
+    assert_eq!(question, "question");
+    drop(client.await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_is_passed_on_as_a_reset() {
     let bench = Bench::new("").await;

@@ -50,13 +50,18 @@ impl Downstream {
 
     /// A client whose TLS ends here. In TLS 1.3 the server's last message is the session
     /// ticket, for which nobody waits: it is held back, to be sent with the first data.
+    /// `closed` is whether the client has said close_notify already.
     pub(super) fn tls(
         socket: Socket,
         session: Box<Session>,
         inbound: Inbound,
         ticket: Vec<u8>,
+        closed: bool,
     ) -> Self {
-        Self::new(socket, Some(session), inbound, ticket)
+        Self {
+            closed,
+            ..Self::new(socket, Some(session), inbound, ticket)
+        }
     }
 
     fn new(socket: Socket, tls: Option<Box<Session>>, inbound: Inbound, control: Vec<u8>) -> Self {

@@ -62,6 +62,16 @@ struct Ready {
     early: Option<Buffer>,
 }
 
+/// What is left when the handshake is done.
+struct Shaken {
+    /// What the client said together with its last message,
+    plain: Buffer,
+    /// and whether it has said close_notify with it.
+    closed: bool,
+    /// A message of ours that nobody waits for: the session ticket.
+    ticket: Vec<u8>,
+}
+
 /// Takes one accepted connection along the whole path, and reports how it ended.
 pub(super) async fn serve(
     active: Arc<Active>,
@@ -253,12 +263,16 @@ impl<'a> Connection<'a> {
             .session(&hello, name, self.local.ip())
             .map(Box::new)
             .map_err(SessionError::Handshake)?;
-        let (plain, control) = self
+        let Shaken {
+            plain,
+            ticket,
+            closed,
+        } = self
             .shake_hands(&mut session, &mut socket, &mut inbound)
             .await?;
         self.negotiated(&mut session, begun);
         Ok(Ready {
-            downstream: Downstream::tls(socket, session, inbound, control),
+            downstream: Downstream::tls(socket, session, inbound, ticket, closed),
             early: (!plain.is_empty()).then_some(plain),
         })
     }
@@ -272,14 +286,13 @@ impl<'a> Connection<'a> {
         let _ = self.send(socket, &control).await;
     }
 
-    /// Runs the handshake to its end. What is left is plaintext that came with the client's
-    /// last message, and a message of ours that nobody waits for: the session ticket.
+    /// Runs the handshake to its end.
     async fn shake_hands(
         &self,
         session: &mut Session,
         socket: &mut Socket,
         inbound: &mut Inbound,
-    ) -> Result<(Buffer, Vec<u8>), SessionError> {
+    ) -> Result<Shaken, SessionError> {
         let mut plain = Buffer::take();
         let mut control = Vec::new();
         loop {
@@ -293,13 +306,16 @@ impl<'a> Connection<'a> {
             };
             inbound.consume(opened.consumed);
             let done = !session.is_handshaking();
-            if done && session.ends_with_ticket() {
-                return Ok((plain, control));
+            if !(done && session.ends_with_ticket()) {
+                self.send(socket, &control).await?;
+                control.clear();
             }
-            self.send(socket, &control).await?;
-            control.clear();
             if done {
-                return Ok((plain, control));
+                return Ok(Shaken {
+                    plain,
+                    ticket: control,
+                    closed: opened.closed,
+                });
             }
             if opened.closed {
                 return Err(SessionError::Closed(Stage::Handshake));
