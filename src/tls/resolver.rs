@@ -42,6 +42,10 @@ pub(super) struct ConnectionResolver {
 
 impl ResolvesServerCert for ConnectionResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // After a HelloRetryRequest rustls asks again, and must get what it got before.
+        if let Some(chosen) = self.chosen.get() {
+            return Some(Arc::clone(&chosen.credential.certified_key));
+        }
         let mut client = ClientCapabilities::from_schemes(hello.signature_schemes());
         if self.tls12 {
             client = client.without_curves_missing_from(hello.named_groups());
@@ -57,7 +61,6 @@ impl ResolvesServerCert for ConnectionResolver {
         let Selected::Served(selection) = index.select(&query, self.clock.now()) else {
             return None;
         };
-        // After a HelloRetryRequest rustls asks again, and must get what it got before.
         let chosen = self.chosen.get_or_init(|| Chosen {
             credential: Arc::clone(selection.credential),
             rank: selection.rank,

@@ -312,6 +312,15 @@ mod tests {
         key: KeyAlgorithm,
         ticketer: &Arc<Ticketer>,
     ) -> (ServerTls, RootCertStore) {
+        let (server, roots, _) = server_and_index(protocol, key, ticketer);
+        (server, roots)
+    }
+
+    fn server_and_index(
+        protocol: Protocol,
+        key: KeyAlgorithm,
+        ticketer: &Arc<Ticketer>,
+    ) -> (ServerTls, RootCertStore, LiveIndex) {
         let (credential, der) = credential(key);
         let mut roots = RootCertStore::empty();
         roots.add(der).unwrap();
@@ -331,14 +340,15 @@ mod tests {
             post_quantum: true,
         };
         let index = CertIndex::new(vec![credential], Some("a"), Order::Kerio);
+        let live = LiveIndex::new(index);
         let server = ServerTls::new(
             &Provider::new(&tls),
             &listener,
             Arc::clone(ticketer),
-            LiveIndex::new(index),
+            live.clone(),
             Clock::System,
         );
-        (server.unwrap(), roots)
+        (server.unwrap(), roots, live)
     }
 
     fn client_config(
@@ -519,6 +529,29 @@ mod tests {
             .open(&mut garbage, &mut Buffer::take(), &mut control)
             .unwrap_err();
         assert_eq!(control[..5], [21, 3, 3, 0, 2]);
+    }
+
+    #[test]
+    fn a_retried_hello_gets_the_certificate_of_the_first() {
+        use aws_lc_rs::kx_group::{MLKEM768, X25519};
+
+        let ticketer = Ticketer::new(Clock::System).unwrap();
+        let (server, roots, live) =
+            server_and_index(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
+        let mut provider = aws_lc_rs::default_provider();
+        // A key share for the first only, which the server does not know.
+        provider.kx_groups = vec![MLKEM768, X25519];
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut pair = Pair::new(&server, &Arc::new(config));
+        pair.turn(100_000).unwrap();
+        live.publish(CertIndex::new(Vec::new(), None, Order::Kerio));
+        pair.shake_hands(100_000);
+        let kind = pair.client.handshake_kind();
+        assert_eq!(kind, Some(HandshakeKind::FullWithHelloRetryRequest));
     }
 
     #[test]
