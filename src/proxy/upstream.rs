@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt;
@@ -23,6 +23,7 @@ pub struct Upstream {
     config: Arc<config::Upstream>,
     servers: Box<[Server]>,
     metrics: Arc<UpstreamMetrics>,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,13 @@ struct Server {
     active: AtomicUsize,
     /// How the last connect went: one of [`UNKNOWN`], [`UP`], [`DOWN`].
     health: AtomicU8,
+    /// Milliseconds after the upstream's `since` until which it is passed over while down.
+    avoided_until: AtomicU64,
 }
+
+/// How long a server that could not be reached is passed over if there is another one. After
+/// that one connection tries it again.
+const AVOIDED: Duration = Duration::from_secs(10);
 
 const UNKNOWN: u8 = 0;
 const UP: u8 = 1;
@@ -72,12 +79,14 @@ impl Upstream {
             label: address.to_string(),
             active: AtomicUsize::new(0),
             health: AtomicU8::new(UNKNOWN),
+            avoided_until: AtomicU64::new(0),
         };
         let servers: Box<[Server]> = config.servers.iter().map(server).collect();
         Arc::new(Self {
             servers,
             metrics: metrics.upstream(&config.name),
             config,
+            since: Instant::now(),
         })
     }
 
@@ -111,9 +120,11 @@ impl Upstream {
     ) -> Result<Connected, &'static str> {
         let mut tried = vec![false; self.servers.len()];
         let mut reason = "no-server";
-        while let Some(n) = self.least_connections(&tried) {
+        while let Some(n) = self.least_connections(&tried, self.since.elapsed()) {
             tried[n] = true;
             let server = &self.servers[n];
+            // If it is down, only this connection finds out whether it still is.
+            server.avoid_from(self.since.elapsed());
             // Counted from here on, so that the next connection sees this one.
             let lease = self.lease(n);
             let started = Instant::now();
@@ -166,12 +177,12 @@ impl Upstream {
         }
     }
 
-    /// Of the servers not tried yet, one that answered last time and has the fewest
-    /// connections; among equals the first.
-    fn least_connections(&self, tried: &[bool]) -> Option<usize> {
+    /// Of the servers not tried yet, one that is not to be avoided and has the fewest
+    /// connections; among equals the first. `now` is counted from `since`.
+    fn least_connections(&self, tried: &[bool], now: Duration) -> Option<usize> {
         let load = |server: &Server| {
-            let down = server.health.load(Ordering::Relaxed) == DOWN;
-            (down, server.active.load(Ordering::Relaxed))
+            let active = server.active.load(Ordering::Relaxed);
+            (server.is_avoided(now), active)
         };
         let servers = self.servers.iter().enumerate().zip(tried);
         servers
@@ -189,6 +200,18 @@ impl Upstream {
             ClientAddress::ProxyV2 => encode_v2(announcement, &mut header),
         }
         header
+    }
+}
+
+impl Server {
+    fn is_avoided(&self, now: Duration) -> bool {
+        let until = Duration::from_millis(self.avoided_until.load(Ordering::Relaxed));
+        self.health.load(Ordering::Relaxed) == DOWN && now < until
+    }
+
+    fn avoid_from(&self, now: Duration) {
+        let until = u64::try_from((now + AVOIDED).as_millis()).unwrap_or(u64::MAX);
+        self.avoided_until.store(until, Ordering::Relaxed);
     }
 }
 
@@ -255,5 +278,46 @@ fn connect_reason(error: &io::Error) -> &'static str {
         // What the resolver says has no kind of its own.
         Kind::Other => "resolve",
         _ => "io",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(servers: &[&str]) -> Arc<Upstream> {
+        let server = |host: &&str| ServerAddress::Tcp {
+            host: (*host).to_owned(),
+            port: None,
+        };
+        let config = config::Upstream {
+            name: "behind".to_owned(),
+            servers: servers.iter().map(server).collect(),
+            client_address: ClientAddress::None,
+            connect_timeout: Duration::from_secs(5),
+        };
+        Upstream::new(Arc::new(config), &Metrics::new("0"))
+    }
+
+    #[test]
+    fn a_server_that_was_down_is_tried_again_by_one_connection() {
+        let upstream = upstream(&["192.0.2.1", "192.0.2.2"]);
+        let next = |seconds| upstream.least_connections(&[false; 2], Duration::from_secs(seconds));
+        let busy = upstream.lease(1);
+        assert_eq!(next(0), Some(0), "the fewest connections");
+
+        let down = &upstream.servers[0];
+        down.avoid_from(Duration::ZERO);
+        upstream.note(down, Some(&io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(next(9), Some(1));
+        let rest = upstream.least_connections(&[false, true], Duration::from_secs(9));
+        assert_eq!(rest, Some(0), "where no other is left");
+        assert_eq!(next(10), Some(0), "it may be back");
+        down.avoid_from(Duration::from_secs(10));
+        assert_eq!(next(10), Some(1), "one connection is enough to find out");
+
+        upstream.note(down, None);
+        assert_eq!(next(10), Some(0));
+        drop(busy);
     }
 }
