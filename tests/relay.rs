@@ -322,6 +322,27 @@ async fn a_reset_is_passed_on_as_a_reset() {
     assert_eq!(error.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
+/// As a mail server does that refuses a message in the middle of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_says_before_it_resets_an_upload_arrives() {
+    let bench = Bench::new("").await;
+    for _ in 0..20 {
+        let (client, mut server) = bench.pair().await;
+        let (mut from, mut to) = tokio::io::split(client);
+        // More than all buffers on the way hold: it is stopped by the reset alone.
+        let upload = tokio::spawn(async move { to.write_all(&vec![7; 64 << 20]).await });
+        server.read_exact(&mut [0; 100_000]).await.unwrap();
+        server.write_all(b"552 too much").await.unwrap();
+        server.set_zero_linger().unwrap();
+        drop(server);
+        let mut refusal = [0; 12];
+        let heard = timeout(PATIENCE, from.read_exact(&mut refusal)).await;
+        heard.unwrap().unwrap();
+        assert_eq!(&refusal, b"552 too much");
+        upload.await.unwrap().unwrap_err();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stops_the_server_and_not_its_own_uploads() {
     let bench = Bench::new("").await;

@@ -28,6 +28,9 @@ pub(super) struct Relay<'m> {
     metrics: &'m ListenerMetrics,
     /// From the client, not yet written to the server.
     pending: Option<Buffer>,
+    /// Why nothing more can be written to the server. What it said before it went away still
+    /// goes to the client: why it refuses a message, say, in the middle of it.
+    broken: Option<io::Error>,
     up: Direction,
     down: Direction,
     pub(super) bytes: Bytes,
@@ -63,6 +66,7 @@ impl<'m> Relay<'m> {
             upstream,
             metrics,
             pending: None,
+            broken: None,
             up: Direction::Open,
             down: Direction::Open,
             bytes: Bytes::default(),
@@ -122,20 +126,26 @@ impl<'m> Relay<'m> {
         // Upwards first: what TLS has to answer to what it read goes out with the way down.
         let up = self.poll_up(cx)?;
         let down = self.poll_down(cx)?;
-        Ok(match (up, down) {
-            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(()),
-            _ => Poll::Pending,
-        })
+        if up.is_pending() || down.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        match self.broken.take() {
+            None => Ok(Poll::Ready(())),
+            Some(error) => Err(SessionError::Upstream(error)),
+        }
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
         while self.up == Direction::Open {
-            if self
-                .poll_write_up(cx)
-                .map_err(SessionError::Upstream)?
-                .is_pending()
-            {
-                return Ok(Poll::Pending);
+            match self.poll_write_up(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.pending = None;
+                    self.broken = Some(error);
+                    self.up = Direction::Done;
+                    break;
+                }
             }
             let mut plain = Buffer::take();
             match self.downstream.poll_recv(cx, &mut plain) {
@@ -207,6 +217,9 @@ impl<'m> Relay<'m> {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Err(error)) => return Err(SessionError::Upstream(error)),
                 Poll::Ready(Ok(0)) => {
+                    if let Some(error) = self.broken.take() {
+                        return Err(SessionError::Upstream(error));
+                    }
                     self.downstream.close().map_err(|e| failed(e.into()))?;
                     self.down = Direction::Ending;
                 }
