@@ -411,3 +411,21 @@ async fn a_drain_waits_and_then_cuts_off() {
     drop((client, server));
     assert_eq!(draining.await.unwrap().cut_off, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_ports_of_the_systems_choice_are_two_sockets() {
+    let ca = TestCa::today();
+    let pair = ca.leaf(&[NAME]).issue();
+    let text = listener("127.0.0.1:9".parse().unwrap(), "")
+        .replace(r#"["127.0.0.1:0"]"#, r#"["127.0.0.1:0", "127.0.0.1:0"]"#);
+    let proxy = TestProxy::start(&ca, &[("mail", &pair)], &text);
+    let addresses = proxy.server.addresses("relay");
+    assert_eq!(addresses.len(), 2);
+    let handle = proxy.server.handle();
+    proxy.run(async move { handle.drain().await.unwrap() });
+    for address in addresses {
+        wait::until("nobody to be accepted any more", || {
+            std::net::TcpStream::connect(address).is_err()
+        });
+    }
+}

@@ -41,12 +41,13 @@ pub(super) struct Listeners {
     tickets: HashMap<String, Arc<Ticketer>>,
 }
 
-/// What a socket is known by. Several listeners may ask the system for a port (0); any other
-/// address is one socket, whichever listener has it.
+/// What a socket is known by. Several listeners, and one of them several times, may ask the
+/// system for a port (0); any other address is one socket, whichever listener has it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Key {
     address: SocketAddr,
-    listener: Option<String>,
+    /// Whose, and which of its addresses, where the port is the system's choice.
+    listener: Option<(String, usize)>,
 }
 
 #[derive(Debug)]
@@ -96,10 +97,10 @@ impl Listeners {
                 ticketer,
             )?);
             let mut keys = Vec::new();
-            for &address in &listener.bind {
+            for (n, &address) in listener.bind.iter().enumerate() {
                 let key = Key {
                     address,
-                    listener: (address.port() == 0).then(|| listener.name.clone()),
+                    listener: (address.port() == 0).then(|| (listener.name.clone(), n)),
                 };
                 if !self.sockets.contains_key(&key) {
                     let socket = match inherited.take(address) {
