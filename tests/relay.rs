@@ -412,6 +412,34 @@ async fn a_drain_waits_and_then_cuts_off() {
     assert_eq!(draining.await.unwrap().cut_off, 0);
 }
 
+/// The second connection waits in the kernel's queue for the place of the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_waits_for_connections_that_have_no_place_yet() {
+    let bench = Bench::new("[limits]\nconnections = 1").await;
+    let (client, server) = bench.pair().await;
+    let address = bench.proxy.address("relay");
+    let waiting = TcpStream::connect(address).await.unwrap();
+    let handle = bench.proxy.server.handle();
+    let draining = tokio::spawn(async move { handle.drain().await.unwrap() });
+    wait::until("the drain to begin", || {
+        let handle = bench.proxy.server.handle();
+        let status = bench.proxy.run(async move { handle.status().await });
+        status.unwrap().draining
+    });
+    drop((client, server));
+
+    let name = ServerName::try_from(NAME).unwrap();
+    let connect = bench.connector.connect(name, waiting);
+    let both = async { tokio::join!(connect, bench.upstream.accept()) };
+    let (client, server) = timeout(PATIENCE, both).await.unwrap();
+    let (mut client, (mut server, _)) = (client.unwrap(), server.unwrap());
+    client.write_all(b"still here").await.unwrap();
+    server.read_exact(&mut [0; 10]).await.unwrap();
+    assert!(!draining.is_finished());
+    drop((client, server));
+    assert_eq!(draining.await.unwrap().cut_off, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ports_of_the_systems_choice_are_two_sockets() {
     let ca = TestCa::today();

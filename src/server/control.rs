@@ -293,7 +293,7 @@ impl Control {
         }
         self.draining = true;
         self.ready.send_replace(false);
-        self.listeners.stop();
+        let accepting = self.listeners.stop();
         let patience = self.config.load().limits.drain_timeout;
         let (limit, ending) = (
             Arc::clone(&self.shared.limit),
@@ -303,7 +303,12 @@ impl Control {
         let serving = self.admin.serving.clone();
         tokio::spawn(async move {
             let mut drained = Drained { cut_off: 0 };
-            if timeout(patience, limit.idle()).await.is_err() {
+            let done = async {
+                // What still waits for its place is not counted yet.
+                accepting.wait().await;
+                limit.idle().await;
+            };
+            if timeout(patience, done).await.is_err() {
                 drained.cut_off = limit.active() as u64;
                 tracing::warn!(connections = drained.cut_off, "drain_timeout has passed");
                 ending.end();

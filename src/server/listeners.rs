@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::cert::LiveIndex;
 use crate::config::{self, Config, Encryption, Listener, Protocol};
@@ -39,6 +40,8 @@ pub(super) struct Listeners {
     /// In the order of the configuration.
     pub(super) upstreams: Vec<Arc<Upstream>>,
     tickets: HashMap<String, Arc<Ticketer>>,
+    /// Everybody who accepts, to the last connection in the queue of a socket that goes.
+    accepting: TaskTracker,
 }
 
 /// What a socket is known by. Several listeners, and one of them several times, may ask the
@@ -190,6 +193,7 @@ impl Listeners {
                 Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
             }
         };
+        let part = self.accepting.track_future(part);
         shared.parts.spawn(&name, stop.clone(), part);
         self.sockets.insert(
             key,
@@ -201,11 +205,14 @@ impl Listeners {
         );
     }
 
-    /// Stops accepting everywhere.
-    pub(super) fn stop(&mut self) {
+    /// Stops accepting everywhere. What is returned ends when the last connection that waited
+    /// in a queue has its place.
+    pub(super) fn stop(&mut self) -> TaskTracker {
         for (_, running) in self.sockets.drain() {
             running.stop.cancel();
         }
+        self.accepting.close();
+        self.accepting.clone()
     }
 
     /// Name and bound addresses of each of `listeners`.
