@@ -106,6 +106,9 @@ impl Downstream {
             let opened = tls.open(self.inbound.filled_mut(), plain, &mut self.control)?;
             self.inbound.consume(opened.consumed);
             self.closed = opened.closed;
+            if self.closed {
+                self.inbound.park();
+            }
             // What else TLS has to say now is not to wait with the ticket.
             self.holding &= self.control.len() <= TICKET_ROOM;
         }

@@ -33,6 +33,10 @@ impl Inbound {
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
         match socket.poll_read(cx, room) {
+            Poll::Ready(Ok(0)) => {
+                self.park();
+                Poll::Ready(Ok(0))
+            }
             Poll::Ready(Ok(n)) => {
                 buffer.advance(n);
                 Poll::Ready(Ok(n))
@@ -91,7 +95,8 @@ impl Inbound {
         }
     }
 
-    fn park(&mut self) {
+    /// Gives the buffer back; what is left of a record, or of a message, is kept.
+    pub(super) fn park(&mut self) {
         if let Held::Working(buffer) = &self.0 {
             self.0 = match buffer.filled() {
                 [] => Held::Nothing,

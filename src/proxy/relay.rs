@@ -17,6 +17,10 @@ use crate::proxy::downstream::{Downstream, DownstreamError};
 use crate::proxy::socket::Socket;
 use crate::tls::Buffer;
 
+/// Buffers that one direction passes on before the other has its turn: a fast one of them must
+/// not use up all that tokio allows a task at once.
+const TURN: usize = 16;
+
 /// How long a session ticket waits for data to go with.
 const TICKET_PATIENCE: Duration = Duration::from_millis(3);
 
@@ -110,10 +114,10 @@ impl<'m> Relay<'m> {
         while timer.as_mut().poll(cx).is_ready() {
             if self.downstream.is_holding() {
                 self.downstream.release();
-                let flushed = self.downstream.poll_flush(cx);
-                flushed
-                    .map_err(|e| SessionError::Downstream(e.into()))?
-                    .is_ready();
+                // What the socket does not take now goes with the next way down.
+                if let Poll::Ready(Err(error)) = self.downstream.poll_flush(cx) {
+                    return Poll::Ready(Err(SessionError::Downstream(error.into())));
+                }
             } else if Instant::now() >= deadline {
                 return Poll::Ready(Err(SessionError::Idle));
             }
@@ -136,7 +140,12 @@ impl<'m> Relay<'m> {
     }
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
+        let mut turn = 0..TURN;
         while self.up == Direction::Open {
+            if turn.next().is_none() {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
+            }
             match self.poll_write_up(cx) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(Ok(())) => {}
@@ -192,7 +201,12 @@ impl<'m> Relay<'m> {
 
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
         let failed = |error: DownstreamError| SessionError::Downstream(error);
+        let mut turn = 0..TURN;
         loop {
+            if turn.next().is_none() {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
+            }
             let flushed = self.downstream.poll_flush(cx);
             if flushed.map_err(|e| failed(e.into()))?.is_pending() {
                 return Ok(Poll::Pending);

@@ -280,10 +280,14 @@ impl<'a> Connection<'a> {
     /// Answers what is not a ClientHello with the alert that rustls has for it.
     async fn refuse_hello(&self, tls: &ServerTls, socket: &mut Socket, inbound: &mut Inbound) {
         let mut control = Vec::new();
-        if let Ok(mut session) = tls.session(&ClientHello::default(), None, self.local.ip()) {
-            let _ = session.open(inbound.filled_mut(), &mut Buffer::take(), &mut control);
+        let session = tls.session(&ClientHello::default(), None, self.local.ip());
+        let refused = session.and_then(|mut session| {
+            session.open(inbound.filled_mut(), &mut Buffer::take(), &mut control)
+        });
+        // Should rustls see less wrong with it than we do, its answer is not for the client.
+        if refused.is_err() {
+            let _ = self.send(socket, &control).await;
         }
-        let _ = self.send(socket, &control).await;
     }
 
     /// Runs the handshake to its end.

@@ -180,6 +180,8 @@ impl Control {
                 for error in errors.lines() {
                     tracing::error!(error, "configuration not reloaded; nothing changed");
                 }
+                // What was planned has begun to count.
+                self.retain_metrics(&self.config.load_full());
             }
         }
         outcome

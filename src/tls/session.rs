@@ -152,6 +152,7 @@ impl Session {
                 Ok(_) => break,
             }
             if control.len() > CONTROL_LIMIT {
+                self.failed = true;
                 return Err(TlsError::ControlFlood);
             }
         }
