@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use crate::cert::{PrivateKey, chain_pem};
 use crate::store::StoreError;
 use crate::store::atomic::{Step, read_regular};
-use crate::store::layout::{DEFAULT, FIRST_START, Files, Listing, UNSETTLED};
+use crate::store::layout::{DEFAULT, Files, Listing, UNSETTLED};
 use crate::store::scan::{Slot, read_keys};
 
 /// Puts a certificate and its key in the place of whatever has the NAME: both keys, then the
@@ -78,17 +78,6 @@ pub(super) fn remove(name: &str, files: Files, was_default: bool) -> Vec<Step> {
 /// Makes this the default certificate.
 pub(super) fn set_default(name: &str) -> Vec<Step> {
     vec![Step::public(DEFAULT.to_owned(), format!("{name}\n"))]
-}
-
-/// Wraps `steps` so that the first start is finished by the next process if this one dies.
-pub(super) fn first_start(name: &str, steps: Vec<Step>, default: bool) -> Vec<Step> {
-    let mut all = vec![Step::public(FIRST_START.to_owned(), format!("{name}\n"))];
-    all.extend(steps);
-    if default {
-        all.extend(set_default(name));
-    }
-    all.push(Step::public(FIRST_START.to_owned(), String::new()));
-    all
 }
 
 /// Removes what a process that died left behind.

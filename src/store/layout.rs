@@ -11,8 +11,6 @@ use crate::store::StoreError;
 
 /// The lock that every writer holds.
 pub(super) const LOCK: &str = ".lock";
-/// How far the first start has come.
-pub(super) const FIRST_START: &str = ".first-start";
 /// What the names of unfinished files start with.
 pub(super) const TEMPORARY: &str = ".tmp-";
 /// What the name of a note starts with that says "NAME.key may be alone: then it was never in use".
@@ -21,7 +19,7 @@ pub(super) const UNSETTLED: &str = ".unsettled-";
 pub(super) const DEFAULT: &str = "default";
 /// Folder of more trust anchors.
 pub(super) const TRUST: &str = "trust";
-/// What the first certificate is called.
+/// What the certificate is called that is made where there is none to serve.
 pub(super) const SERVER: &str = "server";
 
 /// Room for the ending within the 255 bytes that file systems allow, and for `-2`, `-3` ….

@@ -9,7 +9,7 @@ mod anchors;
 mod atomic;
 mod change;
 mod error;
-mod first_start;
+mod first_certificate;
 mod import;
 mod layout;
 mod report;
@@ -26,7 +26,6 @@ use arc_swap::ArcSwap;
 use crate::cert::{Credential, LiveIndex, NewCertificate, Order, Problem};
 use crate::store::anchors::Roots;
 use crate::store::atomic::{FolderLock, Step};
-use crate::store::first_start::first_start;
 use crate::store::import::{Given, Pair, made};
 use crate::store::layout::{Listing, name_for, valid_name};
 use crate::store::report::{log_changes, log_default, log_set_aside};
@@ -127,7 +126,8 @@ pub struct Stats {
 }
 
 impl CertStore {
-    /// Opens (and at the first start makes) the folder, reads it and publishes the index.
+    /// Opens (and, if need be, makes) the folder, reads it and publishes the index. Where there is
+    /// no certificate to serve, `server` is made.
     pub fn open(options: Options, live: LiveIndex, clock: Clock) -> Result<Self, StoreError> {
         let state = load(options, None, &clock)?;
         live.publish(state.index());
@@ -410,7 +410,8 @@ fn put(
     Ok((steps, Imported { name, problems }))
 }
 
-/// Reads everything from the start: trust, folder (made if need be), first certificate.
+/// Reads everything from the start: trust, folder (made if need be), and a certificate if the
+/// folder is opened now and has none to serve.
 fn load(options: Options, previous: Option<&State>, clock: &Clock) -> Result<State, StoreError> {
     let roots = Roots::load(&options.trust)?;
     let roots = match previous {
@@ -419,18 +420,23 @@ fn load(options: Options, previous: Option<&State>, clock: &Clock) -> Result<Sta
     };
     let directory = options.directory.as_path();
     atomic::make_folder(directory)?;
-    let (_lock, listing) = match FolderLock::acquire(directory) {
-        Ok(lock) => {
-            let listing = settle(directory)?;
-            (Some(lock), first_start(directory, listing, clock)?)
-        }
+    let (lock, listing) = match FolderLock::acquire(directory) {
+        Ok(lock) => (Some(lock), settle(directory)?),
         Err(StoreError::Io { source, .. }) if read_only(&source) => {
             tracing::warn!(directory = %directory.display(), error = %source, "the folder cannot be written to");
             (None, Listing::read(directory)?)
         }
         Err(error) => return Err(error),
     };
-    State::read(options.clone(), roots, &listing, previous)
+    let state = State::read(options.clone(), Arc::clone(&roots), &listing, previous)?;
+    let opened = previous.is_none_or(|previous| previous.options.directory != directory);
+    if lock.is_none() || !opened || state.credentials().next().is_some() {
+        return Ok(state);
+    }
+    match first_certificate::make(directory, &listing, clock)? {
+        Some(listing) => State::read(options.clone(), roots, &listing, Some(&state)),
+        None => Ok(state),
+    }
 }
 
 fn read_only(error: &io::Error) -> bool {

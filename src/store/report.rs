@@ -79,8 +79,6 @@ fn reason<'s>((name, problem): (&'s str, &'s Problem)) -> (&'s str, &'s str) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
     use rustls_pki_types::UnixTime;
@@ -89,20 +87,7 @@ mod tests {
     use crate::cert::{CertIndex, KeyAlgorithm, NamePattern, NewCertificate, Order};
     use crate::cert::{Subject, TrustAnchors};
     use crate::store::import::made;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::store::tests::logged;
 
     fn at(seconds: u64) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
@@ -125,17 +110,8 @@ mod tests {
     #[test]
     fn a_default_that_is_expired_or_missing_is_said() {
         let said = |credentials: Vec<_>, now: u64| {
-            let lines = Lines::default();
-            let writer = lines.clone();
-            let subscriber = tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_writer(move || writer.clone())
-                .finish();
             let live = LiveIndex::new(CertIndex::new(credentials, None, Order::Kerio));
-            tracing::subscriber::with_default(subscriber, || {
-                log_default(&live, &Clock::manual(at(now)));
-            });
-            String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+            logged(|| log_default(&live, &Clock::manual(at(now))))
         };
         let none = said(Vec::new(), 1);
         assert!(none.contains("no certificate can be served"), "{none}");

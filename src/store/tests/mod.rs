@@ -7,6 +7,7 @@ mod start;
 mod trust;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::cert::{
     CertIndex, DnsName, KeyAlgorithm, NamePattern, ProblemCode, StandingKind, Subject, self_signed,
 };
 use crate::store::atomic::apply;
-use crate::store::layout::{FIRST_START, LOCK};
+use crate::store::layout::LOCK;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -44,11 +45,40 @@ fn open(directory: &Path) -> CertStore {
     CertStore::open(options(directory), empty_index(), Clock::manual(at(NOW))).unwrap()
 }
 
-/// A folder that is past its first start, with nothing in it.
+/// What keeps the store from making a certificate in an empty folder.
+const IN_THE_WAY: &str = "server.key";
+
+/// A folder in which no certificate is made: with nothing in it but what is in the way.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join(FIRST_START), "").unwrap();
+    put_file(folder.path(), IN_THE_WAY, "");
     folder
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged meanwhile.
+pub(super) fn logged(work: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
 }
 
 fn new(hosts: &[&str]) -> NewCertificate {
@@ -84,11 +114,14 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
+/// All files but the lock and what [`folder`] put there.
 fn files(folder: &Path) -> Vec<String> {
+    let put_there =
+        |file: &str| file == IN_THE_WAY && fs::read(folder.join(file)).unwrap().is_empty();
     let mut files: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|file| ![LOCK, FIRST_START].contains(&file.as_str()))
+        .filter(|file| file != LOCK && !put_there(file))
         .collect();
     files.sort();
     files

@@ -1,9 +1,9 @@
-//! The first start, and every later one.
+//! The certificate that is made where there is none to serve, and where none is made.
 
 use super::*;
 
 #[test]
-fn the_first_start_makes_a_certificate_for_this_host() {
+fn a_certificate_for_this_host_is_made_where_there_is_none() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("deeper/sslcert");
     let store = open(&folder);
@@ -35,52 +35,72 @@ fn the_first_start_makes_a_certificate_for_this_host() {
 }
 
 #[test]
-fn what_the_administrator_removed_stays_away() {
+fn an_emptied_folder_works_again_at_the_next_start_and_not_before() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("sslcert");
     let store = open(&folder);
+    let first = sha256(&store, "server");
     assert_eq!(
         store.remove("server", false).unwrap_err().to_string(),
         "\"server\" is the default certificate: make another one the default first, or force it"
     );
     store.remove("server", true).unwrap();
+    store.reload(options(&folder)).unwrap();
+    assert_eq!((store.default_name(), list(&store)), (None, Vec::new()));
     assert_eq!(files(&folder), [""; 0]);
-    assert_eq!(
-        (store.default_name(), list(&open(&folder))),
-        (None, Vec::new())
-    );
+
+    let inspected = CertStore::inspect(options(&folder), empty_index(), Clock::manual(at(NOW)));
+    assert_eq!(list(&inspected.unwrap()), [""; 0]);
+    assert_eq!(files(&folder), [""; 0]);
+
+    let again = open(&folder);
+    assert_eq!(list(&again), ["server*"]);
+    assert!(first.is_some() && sha256(&again, "server") != first);
+
+    // A reload that goes to another folder opens that one.
+    let other = parent.path().join("other");
+    store.reload(options(&other)).unwrap();
+    assert_eq!(list(&store), ["server*"]);
 }
 
 #[test]
-fn no_first_certificate_beside_others() {
-    for pair in [
-        pair("mail.test"),
-        ("broken".to_owned(), "broken".to_owned()),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        put_pair(folder.path(), "mail", &pair);
-        open(folder.path());
-        assert_eq!(files(folder.path()), ["mail.crt", "mail.key"]);
-    }
+fn a_certificate_is_made_beside_what_cannot_be_served_and_the_default_is_kept() {
+    let lost = ("broken".to_owned(), "broken".to_owned());
     let folder = tempfile::tempdir().unwrap();
+    put_pair(folder.path(), "mail", &lost);
     put_file(folder.path(), "default", "mail\n");
-    assert_eq!(
-        list(&open(folder.path())),
-        ["default: default: there is no certificate \"mail\""]
-    );
+    let store = open(folder.path());
+    assert_eq!(store.default_name().as_deref(), Some("server"));
+    assert_eq!(list(&store).len(), 2);
+    let default = fs::read_to_string(folder.path().join("default"));
+    assert_eq!(default.unwrap(), "mail\n");
+
+    let folder = tempfile::tempdir().unwrap();
+    put_pair(folder.path(), "mail", &pair("mail.test"));
+    open(folder.path());
+    assert_eq!(files(folder.path()), ["mail.crt", "mail.key"]);
 }
 
 #[test]
-fn a_lone_key_is_no_obstacle_and_is_not_touched() {
+fn what_is_in_the_way_is_not_touched_and_nothing_is_made() {
+    for file in ["server.crt", "server.key", "server.pem", "server.csr"] {
+        let folder = tempfile::tempdir().unwrap();
+        put_file(folder.path(), file, "-----BEGIN SOMETHING-----");
+        let mut stats = None;
+        let said = logged(|| stats = Some(open(folder.path()).stats()));
+        assert_eq!(stats.unwrap().certificates, 0, "{file}");
+        assert_eq!(files(folder.path()), [file]);
+        assert!(said.contains("no certificate can be served"), "{said}");
+        let found = fs::read(folder.path().join(file)).unwrap();
+        assert_eq!(found, b"-----BEGIN SOMETHING-----", "{file}");
+    }
+}
+
+#[test]
+fn a_key_of_unknown_use_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     put_file(folder.path(), "server.key", "-----BEGIN SOMETHING-----");
-    let store = open(folder.path());
-    assert_eq!(list(&store), ["server-2*"]);
-    assert_eq!(
-        fs::read(folder.path().join("server.key")).unwrap(),
-        b"-----BEGIN SOMETHING-----"
-    );
-    let refused = store
+    let refused = open(folder.path())
         .create(&new(&["mail.test"]), Some("server"))
         .unwrap_err();
     assert!(
