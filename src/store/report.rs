@@ -1,7 +1,6 @@
 //! What the log says about the folder.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::cert::{Credential, LiveIndex, Problem, StandingKind, hex};
 use crate::store::state::State;
@@ -9,11 +8,14 @@ use crate::time::Clock;
 
 /// Says what a change brought into force and what it took away.
 pub(super) fn log_changes(state: &State, before: &State, clock: &Clock) {
+    // Other trust anchors make all credentials anew, and most of them the same.
+    let known = |credential: &Credential| {
+        let kind = credential.standing.kind(clock.now());
+        (credential.certificate.sha256, kind)
+    };
     for credential in state.credentials() {
-        let same = before
-            .credential(&credential.name)
-            .is_some_and(|old| Arc::ptr_eq(old, credential));
-        if !same {
+        let old = before.credential(&credential.name);
+        if old.map(|old| known(old)) != Some(known(credential)) {
             log_effective(credential, clock);
         }
     }
@@ -79,6 +81,7 @@ fn reason<'s>((name, problem): (&'s str, &'s Problem)) -> (&'s str, &'s str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use rustls_pki_types::UnixTime;

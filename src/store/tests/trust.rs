@@ -82,3 +82,36 @@ fn trust_comes_from_files_and_from_the_folder() {
     store.reload(options(folder.path())).unwrap();
     assert_eq!(standing(), StandingKind::Valid);
 }
+
+#[test]
+fn only_what_changed_is_logged_as_effective() {
+    let folder = folder();
+    let authority = Authority::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let issued = (authority.issue("mail.test", &key), key.serialize_pem());
+    put_pair(folder.path(), "mail", &issued);
+    put_pair(folder.path(), "other", &pair("other.test"));
+    let store = open(folder.path());
+    let effective = |trust: &[RootSource]| {
+        let options = Options {
+            trust: trust.to_vec(),
+            ..options(folder.path())
+        };
+        let said = logged(|| store.reload(options).unwrap());
+        let lines = said
+            .lines()
+            .filter(|line| line.contains("certificate effective"));
+        ["mail", "other"].map(|name| {
+            let field = format!(" name={name} ");
+            lines.clone().filter(|line| line.contains(&field)).count()
+        })
+    };
+    let company = folder.path().join("company-roots");
+    fs::write(&company, authority.pem()).unwrap();
+    let company = RootSource::File(company);
+    assert_eq!(effective(&[RootSource::Mozilla]), [0, 0]);
+    assert_eq!(effective(std::slice::from_ref(&company)), [1, 0]);
+    assert_eq!(effective(&[company.clone(), RootSource::Mozilla]), [0, 0]);
+    put_pair(folder.path(), "other", &pair("other.test"));
+    assert_eq!(effective(&[company]), [0, 1]);
+}
