@@ -46,8 +46,8 @@ pub(super) fn replace(
 }
 
 /// Removes a certificate with its key, or, if there is none, a request with its key. The key
-/// of a request that waits stays.
-pub(super) fn remove(name: &str, files: Files, was_default: bool) -> Vec<Step> {
+/// of a request that waits stays, and a key beside a `NAME.pem` that is `served` without it.
+pub(super) fn remove(name: &str, files: Files, served: bool, was_default: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     // The one that is not used goes first, or it would be served for an instant.
     if files.pem {
@@ -66,7 +66,7 @@ pub(super) fn remove(name: &str, files: Files, was_default: bool) -> Vec<Step> {
         && if files.csr {
             !files.certificate()
         } else {
-            files.crt
+            files.crt || !served
         };
     if !key_goes {
         return steps;

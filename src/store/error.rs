@@ -34,6 +34,14 @@ pub enum StoreError {
         /// NAME.
         name: String,
     },
+    /// Listed as set aside, and not to be removed by a command.
+    #[error("{name:?} cannot be removed: {reason}")]
+    NotRemovable {
+        /// NAME or file.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A certificate that cannot be served was to become the default.
     #[error("{name:?} cannot be the default certificate: {reason}")]
     NotServed {

@@ -12,6 +12,7 @@ mod error;
 mod first_certificate;
 mod import;
 mod layout;
+mod removal;
 mod report;
 mod scan;
 mod state;
@@ -269,22 +270,13 @@ impl CertStore {
         Ok(imported.name)
     }
 
-    /// Removes a certificate and its key, or a request and its key if there is no certificate.
+    /// Removes a certificate and its key, or a request and its key if there is no certificate;
+    /// also what is set aside, be it a file that has no NAME.
     /// The default certificate is removed only if `force` is set.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), StoreError> {
         self.change(|state, listing| {
-            if !state.slots.contains_key(name) {
-                return Err(unknown(state, name));
-            }
-            let is_default = state.default_name(self.clock.now()).as_deref() == Some(name);
-            let files = listing.files(name);
-            if is_default && files.certificate() && !force {
-                return Err(StoreError::DefaultCertificate {
-                    name: name.to_owned(),
-                });
-            }
-            let chosen = files.certificate() && state.default.as_deref() == Some(name);
-            Ok((change::remove(name, files, chosen), ()))
+            let steps = removal::plan(state, listing, name, force, self.clock.now())?;
+            Ok((steps, ()))
         })
     }
 

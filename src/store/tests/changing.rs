@@ -281,3 +281,73 @@ fn a_change_that_cannot_be_written_changes_nothing() {
         format!("{}: cannot write", gone.join("a").display())
     );
 }
+
+#[test]
+fn what_is_set_aside_is_removed_or_refused_with_the_reason() {
+    use std::os::unix::ffi::OsStrExt;
+    let good = pair("good.test");
+    let cases: &[(&[&str], &str, Option<&str>)] = &[
+        (&["x.crt"], "x", None),
+        (&["x.crt", "x.key", "x.pem"], "x", None),
+        (&["x.pem", "x.key"], "x", None),
+        (&["x.csr"], "x", None),
+        (&["x y.crt"], "x y.crt", None),
+        (&["default.key"], "default.key", None),
+        (
+            &["x.pem/"],
+            "x",
+            Some("x.pem is a folder: remove it by hand"),
+        ),
+        (
+            &["x y.crt/"],
+            "x y.crt",
+            Some("x y.crt is a folder: remove it by hand"),
+        ),
+        (
+            &["default"],
+            "default",
+            Some("it says which certificate is the default and is none itself: "),
+        ),
+        (
+            &["trust/x.pem"],
+            "trust/x",
+            Some("trust/x.pem is for trust anchors and is no certificate of this proxy: "),
+        ),
+        (
+            &["\u{fffd}.crt"],
+            "\u{fffd}.crt",
+            Some("the file's name is not UTF-8: rename or remove it by hand"),
+        ),
+    ];
+    for (set_aside, name, reason) in cases {
+        let folder = folder();
+        put_pair(folder.path(), "good", &good);
+        for file in *set_aside {
+            match file.strip_suffix('/') {
+                Some(file) => fs::create_dir(folder.path().join(file)).unwrap(),
+                None if file.starts_with('\u{fffd}') => {
+                    let file = std::ffi::OsStr::from_bytes(b"\xff.crt");
+                    fs::write(folder.path().join(file), "nothing").unwrap();
+                }
+                None => put_file(folder.path(), file, "nothing"),
+            }
+        }
+        let store = open(folder.path());
+        assert_eq!(store.entry(name).unwrap().name(), *name);
+        let listed = list(&store);
+        let removed = store.remove(name, false);
+        match reason {
+            None => {
+                removed.unwrap();
+                assert_eq!(list(&store), ["good*"], "{name}");
+                assert_eq!(files(folder.path()), ["good.crt", "good.key"], "{name}");
+            }
+            Some(reason) => {
+                let said = removed.unwrap_err().to_string();
+                let expected = format!("{name:?} cannot be removed: {reason}");
+                assert!(said.starts_with(&expected), "{said}");
+                assert_eq!(list(&store), listed, "{name}");
+            }
+        }
+    }
+}

@@ -100,7 +100,7 @@ fn a_removal_leaves_all_or_nothing() {
             let (folder, old) = folder_with(&before);
             assert!(old.is_some());
             let steps = die_after(folder.path(), done, |_, listing| {
-                change::remove("mail", listing.files("mail"), true)
+                change::remove("mail", listing.files("mail"), true, true)
             });
             let case = format!("{what}, {done} of {steps}");
             let found = sha256(&open(folder.path()), "mail");
