@@ -127,8 +127,7 @@ fn commit(directory: &Path, step: Staged<'_>) -> Result<(), StoreError> {
             }
         }
     }
-    let synced = File::open(directory).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| StoreError::io(directory, "cannot sync the folder", source))
+    sync_folder(directory)
 }
 
 /// What root writes into somebody's folder belongs to that somebody, or a proxy that runs as
@@ -141,13 +140,36 @@ fn hand_over(directory: &Path, file: &File) -> io::Result<()> {
     std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
-/// Makes the folder, for its owner alone, if it is not there.
+/// Makes the folder, for its owner alone, if it is not there; it is on the disk then.
 pub(super) fn make_folder(directory: &Path) -> Result<(), StoreError> {
+    let changed = parents_of_missing(directory);
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory);
-    made.map_err(|source| StoreError::io(directory, "cannot make the folder", source))
+    made.map_err(|source| StoreError::io(directory, "cannot make the folder", source))?;
+    changed.into_iter().try_for_each(sync_folder)
+}
+
+/// The folders that get a new entry when this one is made with all above it.
+fn parents_of_missing(directory: &Path) -> Vec<&Path> {
+    // The empty path is the working directory.
+    let missing =
+        |path: &&Path| !path.as_os_str().is_empty() && matches!(path.try_exists(), Ok(false));
+    directory
+        .ancestors()
+        .take_while(missing)
+        .filter_map(Path::parent)
+        .map(|parent| match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        })
+        .collect()
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| StoreError::io(folder, "cannot sync the folder", source))
 }
 
 /// The folder's lock: one writer at a time, of all processes. Released when dropped.
@@ -243,4 +265,24 @@ fn acceptable(metadata: &fs::Metadata) -> Result<(), ReadError> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_an_entry_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path();
+        let deep = there.join("a/b/sslcert");
+        let expected = [there.join("a/b"), there.join("a"), there.to_owned()];
+        assert_eq!(parents_of_missing(&deep), expected);
+        make_folder(&deep).unwrap();
+        assert!(deep.is_dir());
+        assert_eq!(parents_of_missing(&deep), [""; 0].map(Path::new));
+        let relative = Path::new("no-such-folder/sslcert");
+        let expected = ["no-such-folder", "."].map(Path::new);
+        assert_eq!(parents_of_missing(relative), expected);
+    }
 }
