@@ -36,25 +36,22 @@ pub async fn serve(
         };
         let (metrics, context, ready) = (Arc::clone(&metrics), context.clone(), ready.clone());
         connections.serve(place, stream, move |request| {
-            let answer = respond(
-                request.method(),
-                request.uri().path(),
-                &metrics,
-                &context,
-                &ready,
-            );
-            std::future::ready(answer)
+            let (metrics, context) = (Arc::clone(&metrics), context.clone());
+            let ready = *ready.borrow();
+            async move {
+                let asked = (request.method(), request.uri().path());
+                respond(asked, metrics, context, ready).await
+            }
         });
     }
     connections.finish().await;
 }
 
-fn respond(
-    method: &Method,
-    path: &str,
-    metrics: &Metrics,
-    context: &Context,
-    ready: &watch::Receiver<bool>,
+async fn respond(
+    (method, path): (&Method, &str),
+    metrics: Arc<Metrics>,
+    context: Context,
+    ready: bool,
 ) -> Answer {
     let known = ["/metrics", "/livez", "/readyz"].contains(&path);
     if !known {
@@ -66,16 +63,25 @@ fn respond(
         return allow(answer, &methods);
     }
     match path {
-        "/metrics" => {
-            context.observe(metrics);
-            let body = metrics.render().into_bytes();
-            answer(StatusCode::OK, metrics::CONTENT_TYPE, body)
-        }
-        "/readyz" if !*ready.borrow() => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n")
-        }
+        "/metrics" => collect(metrics, context).await,
+        "/readyz" if !ready => text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n"),
         "/readyz" => text(StatusCode::OK, "ready\n"),
         _ => text(StatusCode::OK, "alive\n"),
+    }
+}
+
+/// Goes through all certificates, which is not for a thread that has connections to serve.
+async fn collect(metrics: Arc<Metrics>, context: Context) -> Answer {
+    let collected = tokio::task::spawn_blocking(move || {
+        context.observe(&metrics);
+        metrics.render().into_bytes()
+    });
+    match collected.await {
+        Ok(body) => answer(StatusCode::OK, metrics::CONTENT_TYPE, body),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "an internal error occurred\n",
+        ),
     }
 }
 
@@ -142,5 +148,38 @@ mod tests {
         assert!(answer.contains("allow: GET, HEAD"), "{answer}");
         shutdown.cancel();
         server.await.unwrap();
+    }
+
+    #[test]
+    fn collecting_metrics_keeps_no_other_request_waiting() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let fixture = Fixture::new();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (_ready, is_ready) = watch::channel(true);
+            let shutdown = CancellationToken::new();
+            let context = fixture.context.clone();
+            let metrics = Metrics::new("0");
+            let server = serve(listener, metrics, context, is_ready, shutdown.clone());
+            let server = tokio::spawn(server);
+            // The only thread for what blocks is taken.
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let holder = tokio::task::spawn_blocking(move || held.recv());
+            let scrape = tokio::spawn(async move { ask(address, "GET /metrics").await.0 });
+            for _ in 0..10 {
+                assert_eq!(ask(address, "GET /livez").await.0, 200);
+            }
+            assert!(!scrape.is_finished(), "collected on the runtime's thread");
+            release.send(()).unwrap();
+            holder.await.unwrap().unwrap();
+            assert_eq!(scrape.await.unwrap(), 200);
+            shutdown.cancel();
+            server.await.unwrap();
+        });
     }
 }
