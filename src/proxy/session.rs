@@ -21,7 +21,7 @@ use crate::proxy::report::Report;
 use crate::proxy::route::RouteTable;
 use crate::proxy::socket::Socket;
 use crate::proxy::{SessionError, Stage};
-use crate::tls::{Buffer, ServerTls, Session, unrecognized_name_alert};
+use crate::tls::{Alert, Buffer, ServerTls, Session};
 use crate::wire::client_hello::{self, ClientHello};
 use crate::wire::mail::{self, MailProtocol};
 use crate::wire::proxy_protocol::{self, Announcement, Received, SslInfo};
@@ -255,7 +255,8 @@ impl<'a> Connection<'a> {
         if let Some(name) = &self.report.server_name
             && tls.refuses(name)
         {
-            self.send(&mut socket, &unrecognized_name_alert()).await?;
+            self.send(&mut socket, &Alert::UnrecognizedName.record())
+                .await?;
             return Err(SessionError::UnknownName);
         }
         let name = self.report.server_name.clone();
@@ -284,10 +285,12 @@ impl<'a> Connection<'a> {
         let refused = session.and_then(|mut session| {
             session.open(inbound.filled_mut(), &mut Buffer::take(), &mut control)
         });
-        // Should rustls see less wrong with it than we do, its answer is not for the client.
-        if refused.is_err() {
-            let _ = self.send(socket, &control).await;
+        // Where rustls sees less wrong with it than we do, or waits for the rest of what is
+        // refused here already, its answer is not for the client.
+        if refused.is_ok() {
+            control = Alert::DecodeError.record().to_vec();
         }
+        let _ = self.send(socket, &control).await;
     }
 
     /// Runs the handshake to its end.

@@ -13,5 +13,5 @@ mod ticketer;
 pub use buffer::Buffer;
 pub use resolver::Chosen;
 pub use server::{Provider, ServerTls};
-pub use session::{Negotiated, Opened, Session, TlsError, unrecognized_name_alert};
+pub use session::{Alert, Negotiated, Opened, Session, TlsError};
 pub use ticketer::Ticketer;

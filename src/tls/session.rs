@@ -122,6 +122,7 @@ impl Session {
     ) -> Result<Opened, TlsError> {
         let mut opened = Opened::default();
         let mut failed = None;
+        let before = control.len();
         // After a failure only what is to be sent is asked for, the alert for the peer being
         // the last of it: rustls would look at the same bytes again, and fail again.
         while failed.is_none() || self.connection.wants_write() {
@@ -160,7 +161,14 @@ impl Session {
             None => Ok(opened),
             Some(error) => {
                 self.failed = true;
-                Err(self.explain(error))
+                let error = self.explain(error);
+                if let TlsError::NoUsableKey = error {
+                    // rustls says access_denied, which is about client certificates (RFC 8446
+                    // section 6.2).
+                    control.truncate(before);
+                    control.extend(Alert::HandshakeFailure.record());
+                }
+                Err(error)
             }
         }
     }
@@ -244,12 +252,30 @@ fn append(
     }
 }
 
-/// The alert record `unrecognized_name` (RFC 6066 section 3), in clear: no key is agreed on yet.
-pub fn unrecognized_name_alert() -> [u8; 7] {
-    const ALERT: u8 = 21;
-    const FATAL: u8 = 2;
-    const UNRECOGNIZED_NAME: u8 = 112;
-    [ALERT, 3, 3, 0, 2, FATAL, UNRECOGNIZED_NAME]
+/// Alerts that are written here because rustls has none, or another one, for the case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Alert {
+    /// handshake_failure
+    HandshakeFailure,
+    /// decode_error
+    DecodeError,
+    /// unrecognized_name
+    UnrecognizedName,
+}
+
+impl Alert {
+    /// A fatal one, in a record of its own: in clear, so before the keys are there only.
+    pub fn record(self) -> [u8; 7] {
+        const ALERT: u8 = 21;
+        const FATAL: u8 = 2;
+        // RFC 8446 section 6.
+        let description = match self {
+            Self::HandshakeFailure => 40,
+            Self::DecodeError => 50,
+            Self::UnrecognizedName => 112,
+        };
+        [ALERT, 3, 3, 0, 2, FATAL, description]
+    }
 }
 
 /// The OpenSSL name of a suite.

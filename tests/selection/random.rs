@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::bench::{Bench, Explained, LISTENERS, fingerprint};
 use super::ca;
-use super::table::{ACCESS_DENIED, Row, UNRECOGNIZED_NAME, finish};
+use super::table::{HANDSHAKE_FAILURE, Row, UNRECOGNIZED_NAME, finish};
 use crate::common::ca::{Key, Pair, TestCa};
 use crate::common::handshake::{Got, Kind};
 use crate::common::proxy::TestProxy;
@@ -141,7 +141,7 @@ fn told(bench: &Bench, got: &Got, explained: &Explained) -> Explained {
             )
         }
         Got::Alert(UNRECOGNIZED_NAME) => (Outcome::Rejected, None),
-        Got::Alert(ACCESS_DENIED) => (Outcome::NoUsableKey, None),
+        Got::Alert(HANDSHAKE_FAILURE) => (Outcome::NoUsableKey, None),
         Got::Alert(_) | Got::Nothing(_) => panic!("{got:?}, and {explained:?} was explained"),
     };
     Explained {

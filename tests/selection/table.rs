@@ -18,8 +18,8 @@ use crate::common::ca::{DAY, Key, Leaf, Pair, TestCa};
 use crate::common::handshake::{Kind, can_be_sent};
 
 /// Alerts (RFC 8446 section 6).
+pub(super) const HANDSHAKE_FAILURE: u8 = 40;
 pub(super) const ILLEGAL_PARAMETER: u8 = 47;
-pub(super) const ACCESS_DENIED: u8 = 49;
 pub(super) const UNRECOGNIZED_NAME: u8 = 112;
 
 /// A file.
@@ -178,7 +178,7 @@ impl Row {
         }
         row.expected = match expected {
             "unrecognized_name" => Expected::Refused(UNRECOGNIZED_NAME, Some(Outcome::Rejected)),
-            "no-usable-key" => Expected::Refused(ACCESS_DENIED, Some(Outcome::NoUsableKey)),
+            "no-usable-key" => Expected::Refused(HANDSHAKE_FAILURE, Some(Outcome::NoUsableKey)),
             "illegal_parameter" => Expected::Refused(ILLEGAL_PARAMETER, None),
             served => {
                 let (name, rank) = served.split_once(' ').unwrap();
