@@ -185,12 +185,14 @@ impl Downstream {
         self.socket.reset_on_close();
     }
 
-    /// Sends a last word of our own, and ends.
+    /// Sends a last word of our own (none: no text), and ends as TLS ends.
     pub(super) async fn say_last(&mut self, text: &[u8]) -> Result<(), DownstreamError> {
-        let mut plain = Buffer::take();
-        plain.append(text);
-        self.queue(plain)?;
-        poll_fn(|cx| self.poll_flush(cx)).await?;
+        if !text.is_empty() {
+            let mut plain = Buffer::take();
+            plain.append(text);
+            self.queue(plain)?;
+            poll_fn(|cx| self.poll_flush(cx)).await?;
+        }
         self.close()?;
         poll_fn(|cx| self.poll_flush(cx)).await?;
         Ok(poll_fn(|cx| self.poll_shutdown(cx)).await?)

@@ -143,10 +143,9 @@ impl<'a> Connection<'a> {
                 &self.active.metrics,
             )),
             Err(error) => {
-                if let Some(text) = self.last_word(&error) {
-                    // The client may be gone, or not read: nothing more can be done for it.
-                    let _ = timeout(patience, downstream.say_last(text.as_bytes())).await;
-                }
+                let text = self.last_word(&error).unwrap_or_default();
+                // The client may be gone, or not read: nothing more can be done for it.
+                let _ = timeout(patience, downstream.say_last(text.as_bytes())).await;
                 Err(error)
             }
         }
