@@ -1,0 +1,87 @@
+//! More connections than there may be.
+
+use std::io::{Read, Write};
+
+use super::{
+    NAME, OTHER, TlsStream, counts, listener, rest, start, tls, tls_over, upstream, words,
+};
+use crate::common::client::connect;
+use crate::common::handshake::Kind;
+use crate::common::net::CLIENT;
+use crate::common::proxy::TestProxy;
+use crate::common::{echo, wait};
+
+/// A TLS and a plaintext listener with an echo behind, and these limits.
+fn limited(limits: &str) -> TestProxy {
+    let configuration = format!("[limits]\n{limits}\n")
+        + &listener("tls", "imap", "tls = \"implicit\"\nupstream = \"echo\"")
+        + &listener("off", "imap", "tls = \"off\"\nupstream = \"echo\"")
+        + &upstream("echo", echo::start(), "none");
+    start(&configuration)
+}
+
+fn says_again(stream: &mut TlsStream) -> std::io::Result<()> {
+    stream.write_all(b"again")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"again");
+    Ok(())
+}
+
+#[test]
+fn a_client_gets_no_more_connections_than_it_may() {
+    let proxy = limited("connections_per_client = 2");
+    let to = proxy.address("tls");
+    let mut first = tls(to, Some(NAME));
+    says_again(&mut first).unwrap();
+    let mut second = tls(to, Some(NAME));
+    says_again(&mut second).unwrap();
+
+    // Before TLS there are no words that the client would understand; in clear there are.
+    assert_eq!(rest(&mut connect(to, CLIENT).unwrap()), b"");
+    let said = words(&mut connect(proxy.address("off"), CLIENT).unwrap());
+    assert!(said.starts_with("* BYE [LIMIT] "), "{said}");
+    for listener in ["tls", "off"] {
+        let labels = format!(r#"{{listener="{listener}",reason="client-limit"}}"#);
+        counts(
+            &proxy,
+            &format!("gatepost_connections_refused_total{labels}"),
+            1,
+        );
+    }
+    let other = connect(to, OTHER).unwrap();
+    let mut other = tls_over(other, Some(NAME), Kind::Modern.config());
+    says_again(&mut other).unwrap();
+
+    says_again(&mut second).unwrap();
+    drop(first);
+    wait::for_ok("the place of the first", || {
+        says_again(&mut tls(to, Some(NAME)))
+    });
+}
+
+#[test]
+fn beyond_the_limit_of_connections_clients_wait() {
+    let proxy = limited("connections = 2");
+    let to = proxy.address("tls");
+    let mut first = tls(to, Some(NAME));
+    says_again(&mut first).unwrap();
+    let mut second = tls(to, Some(NAME));
+    says_again(&mut second).unwrap();
+
+    let mut third = tls(to, Some(NAME));
+    let mut hello = Vec::new();
+    third.conn.write_tls(&mut hello).unwrap();
+    third.sock.write_all(&hello).unwrap();
+    // The others go on meanwhile, for long enough that it would have been accepted.
+    for _ in 0..50 {
+        says_again(&mut first).unwrap();
+        says_again(&mut second).unwrap();
+    }
+    counts(&proxy, r#"gatepost_connections_total{listener="tls"}"#, 2);
+    drop(second);
+    says_again(&mut third).unwrap();
+    counts(&proxy, r#"gatepost_connections_total{listener="tls"}"#, 3);
+    counts(&proxy, r#"gatepost_connections_active{listener="tls"}"#, 2);
+    says_again(&mut first).unwrap();
+}
