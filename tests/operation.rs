@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 
 use rustix::process::Signal;
 
@@ -196,10 +198,22 @@ fn stop_returns_when_it_is_done() {
     let ca = TestCa::today();
     let configuration = listener("one", "127.0.0.1:0", "implicit") + &upstream(echo::start());
     let mut gatepost = site(&ca, &configuration).start();
+    // A request under way keeps the process after the answer to `stop`.
+    let mut slow = UnixStream::connect(gatepost.site.path("gatepost.sock")).unwrap();
+    slow.write_all(b"PUT /v1/default HTTP/1.1\r\nHost: gatepost\r\nContent-Length: 2\r\n\r\n{")
+        .unwrap();
 
-    gatepost.site.command(&["stop"]).ok();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            gatepost.logged(&["drained"]);
+            drop(slow);
+        });
+        gatepost.site.command(&["stop"]).ok();
+    });
 
-    assert_eq!(gatepost.server.end().code(), Some(0));
+    let status = gatepost.server.ended().expect("stop returned too early");
+    assert_eq!(status.code(), Some(0));
+    gatepost.again().status();
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The command line's end of the admin API.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,6 +11,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -55,6 +60,20 @@ pub enum ClientError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// It has stopped, and this process cannot see when it is gone.
+    #[error("the proxy at {} has stopped, but its process cannot be seen from here to wait for its end", path.display())]
+    Unseen {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// It has stopped, and its process does not end.
+    #[error("the proxy at {} has stopped, but its process has not ended within {patience:?}", path.display())]
+    NotEnded {
+        /// The socket.
+        path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// The proxy says no, and why.
     #[error("{}", .0.detail)]
     Refused(api::ProblemDetails),
@@ -65,6 +84,8 @@ pub enum ClientError {
 pub struct Client {
     path: PathBuf,
     sender: SendRequest<Full<Bytes>>,
+    /// The process that listens, if it can be seen from here.
+    process: Option<OwnedFd>,
 }
 
 impl Client {
@@ -82,11 +103,16 @@ impl Client {
                 });
             }
         };
+        let process = process(&stream);
         match http1::handshake(TokioIo::new(stream)).await {
             Ok((sender, connection)) => {
                 // Its error is the request's error too.
                 tokio::spawn(connection);
-                Ok(Self { path, sender })
+                Ok(Self {
+                    path,
+                    sender,
+                    process,
+                })
             }
             Err(error) => Err(ClientError::NoAnswer {
                 path,
@@ -171,9 +197,31 @@ impl Client {
         self.send(Method::POST, "/v1/drain", None::<&()>).await
     }
 
-    /// Has the process drained and ended.
+    /// Has the process drained and ended; it answers with its last breath, and
+    /// [`Client::ended`] waits for the rest.
     pub async fn stop(&mut self) -> Result<api::Drained, ClientError> {
         self.send(Method::POST, "/v1/stop", None::<&()>).await
+    }
+
+    /// Waits for the end of the proxy's process: only then are its sockets and its lock free.
+    /// Blocks, as there is nothing else to be done meanwhile.
+    pub fn ended(&self, patience: Duration) -> Result<(), ClientError> {
+        let path = || self.path.clone();
+        let unseen = || ClientError::Unseen { path: path() };
+        let process = self.process.as_ref().ok_or_else(unseen)?;
+        let timeout = Timespec::try_from(patience).map_err(|_| unseen())?;
+        let ready = retry_on_intr(|| {
+            let process = PollFd::new(process, PollFlags::IN);
+            poll(&mut [process], Some(&timeout))
+        });
+        match ready {
+            Ok(0) => Err(ClientError::NotEnded {
+                path: path(),
+                patience,
+            }),
+            Ok(_) => Ok(()),
+            Err(_) => Err(unseen()),
+        }
     }
 
     async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
@@ -245,6 +293,13 @@ impl Client {
             source,
         }
     }
+}
+
+/// The process that listens. It is looked up while it is sure to be there: the id of one that
+/// has ended may be another's.
+fn process(stream: &UnixStream) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(stream.peer_cred().ok()?.pid()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 fn certificate_path(name: &str) -> String {
@@ -328,6 +383,21 @@ mod tests {
         client.remove("books", true).await.unwrap();
         assert_eq!(client.drain().await.unwrap().cut_off, 1);
         assert_eq!(client.stop().await.unwrap().cut_off, 1);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_end_is_not_waited_for_without_end() {
+        let fixture = Fixture::new();
+        let (path, _guard) = proxy(&fixture);
+        let mut client = Client::connect(&path).await.unwrap();
+        client.stop().await.unwrap();
+        let patience = Duration::from_millis(1);
+        let error = client.ended(patience).unwrap_err().to_string();
+        let expected = format!(
+            "the proxy at {} has stopped, but its process has not ended within 1ms",
+            path.display()
+        );
+        assert_eq!(error, expected);
     }
 
     #[tokio::test]

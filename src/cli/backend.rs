@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
@@ -116,5 +117,10 @@ impl Proxy {
         question: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
         Ok(self.runtime.block_on(question(&mut self.client))?)
+    }
+
+    /// Returns when its process is gone, for one that has been stopped.
+    pub(super) fn ended(&self, patience: Duration) -> Result<(), Failure> {
+        Ok(self.client.ended(patience)?)
     }
 }

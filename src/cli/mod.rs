@@ -11,6 +11,7 @@ mod render;
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -33,6 +34,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
+
+/// Longer than a proxy that has answered may take to write its last answers and end its tasks.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Runs the command that was typed; its exit status.
 pub fn main() -> ExitCode {
@@ -129,7 +133,9 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             print(&ended("drained", drained))?;
         }
         Command::Stop => {
-            let drained = place.proxy()?.ask(async |c| c.stop().await)?;
+            let mut proxy = place.proxy()?;
+            let drained = proxy.ask(async |c| c.stop().await)?;
+            proxy.ended(LAST_MOMENTS)?;
             print(&ended("stopped", drained))?;
         }
         Command::Cert(command) => certificates::run(command, place)?,
