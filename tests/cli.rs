@@ -393,10 +393,29 @@ fn commands_speak_to_the_running_proxy() {
 
     assert_eq!(ask("reload").ok(), "reloaded\n");
     gatepost.site.configure("[[listener]]\n");
-    refused(&ask("reload"), FAILED, "listener");
+    refused(&ask("reload"), CONFIG, "listener");
     gatepost.site.configure(ONE_LISTENER);
     assert_eq!(ask("drain").ok(), "drained\n");
     assert_eq!(ask("stop").ok(), "stopped\n");
+    assert!(gatepost.server.end().success());
+}
+
+#[test]
+fn a_wrong_configuration_keeps_nobody_from_the_running_proxy() {
+    let (site, _) = site();
+    let mut gatepost = site.start();
+    let ask = |arguments: &str| command(&gatepost.site, arguments);
+    for wrong in ["[[listener]]\n", "[[listener\nname = "] {
+        gatepost.site.configure(wrong);
+        assert!(ask("status").ok().contains("imaps"));
+        assert!(ask("cert list").ok().contains("mail.example.org"));
+        refused(&ask("reload"), CONFIG, "proxy.toml:");
+    }
+    assert_eq!(ask("drain").ok(), "drained\n");
+    assert_eq!(ask("stop").ok(), "stopped\n");
+    // Without a proxy, the folder is where the whole configuration says.
+    refused(&ask("cert list"), CONFIG, "proxy.toml:");
+    refused(&ask("status"), FAILED, "gatepost: no proxy listens at ");
     assert!(gatepost.server.end().success());
 }
 

@@ -102,10 +102,18 @@ fn a_reload_of_a_wrong_file_changes_nothing_and_says_why() {
 
     let socket = gatepost.site.path("gatepost.sock");
     let arguments = ["reload", "--socket", socket.to_str().unwrap()];
-    let command = run(PROGRAM, arguments, b"");
-    assert_eq!(command.status.code(), Some(1), "{command:#?}");
-    assert!(command.stderr.contains("ecko"), "{command:#?}");
-    assert_eq!(reloads(&gatepost, "error"), 2.0);
+    let by_socket = run(PROGRAM, arguments, b"");
+    let by_configuration = gatepost.site.command(&["reload"]);
+    for command in [by_socket, by_configuration] {
+        assert_eq!(command.status.code(), Some(78), "{command:#?}");
+        let said = command.stderr.lines().next().unwrap();
+        assert!(
+            said.contains("proxy.toml:") && said.contains("ecko"),
+            "{command:#?}"
+        );
+        assert!(!said.starts_with("gatepost: "), "{command:#?}");
+    }
+    assert_eq!(reloads(&gatepost, "error"), 3.0);
 
     assert_eq!(gatepost.address("one"), address);
     works(&mut open);

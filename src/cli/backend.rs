@@ -58,25 +58,22 @@ impl Place<'_> {
         Ok(config)
     }
 
-    /// The running proxy; that there is none is an error.
+    /// The running proxy; that there is none is an error. A configuration that is wrong must
+    /// not keep anyone from it: only the socket's place is read.
     pub(super) fn proxy(self) -> Result<Proxy, Failure> {
         match self.socket {
             Some(socket) => Proxy::connect(socket),
-            None => Proxy::connect(&self.load()?.admin.socket),
+            None => Proxy::connect(&config::admin_socket(&config::find(self.config)?)?),
         }
     }
 
     /// The running proxy, or the folder if none runs. A socket named by hand is meant: if
     /// nobody listens there, nothing is done behind that proxy's back.
     pub(super) fn backend(self, access: Access) -> Result<Backend, Failure> {
-        if let Some(socket) = self.socket {
-            return Ok(Backend::Proxy(Proxy::connect(socket)?));
-        }
-        let config = self.load()?;
-        match Proxy::connect(&config.admin.socket) {
+        match self.proxy() {
             Ok(proxy) => Ok(Backend::Proxy(proxy)),
-            Err(Failure::Client(ClientError::NotRunning { .. })) => {
-                Ok(Backend::Folder(Box::new(folder(config, access)?)))
+            Err(Failure::Client(ClientError::NotRunning { .. })) if self.socket.is_none() => {
+                Ok(Backend::Folder(Box::new(folder(self.load()?, access)?)))
             }
             Err(failure) => Err(failure),
         }

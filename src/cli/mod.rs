@@ -35,6 +35,9 @@ const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
 
+/// What the admin API answers to a reload of a configuration that cannot be taken up.
+const UNPROCESSABLE: u16 = 422;
+
 /// Longer than a proxy that has answered may take to write its last answers and end its tasks.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
@@ -64,6 +67,9 @@ enum Failure {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The running proxy finds its configuration wrong; one error a line.
+    #[error("{0}")]
+    NotReloaded(String),
     /// A command or option that is promised for later.
     #[error("{0:?} is not in this version")]
     NotInThisVersion(&'static str),
@@ -99,8 +105,8 @@ enum Failure {
 impl Failure {
     /// Says it, one line a cause, and gives the exit status.
     fn report(&self) -> ExitCode {
-        if let Self::Config(errors) = self {
-            complain(errors);
+        if let Self::Config(_) | Self::NotReloaded(_) = self {
+            complain(self);
             return ExitCode::from(CONFIG);
         }
         complain(format_args!("gatepost: {}", chain(self)));
@@ -123,11 +129,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
             let status = place.proxy()?.ask(async |c| c.status().await)?;
             certificates::show(format.json, &status, render::status)?;
         }
-        Command::Reload => {
-            let reloaded = place.proxy()?.ask(async |c| c.reload().await)?;
-            reloaded.warnings.iter().for_each(complain);
-            print("reloaded\n")?;
-        }
+        Command::Reload => reload(place)?,
         Command::Drain => {
             let drained = place.proxy()?.ask(async |c| c.drain().await)?;
             print(&ended("drained", drained))?;
@@ -162,6 +164,18 @@ fn run(place: Place<'_>) -> Result<(), Failure> {
         log: Some(log),
     };
     Ok(server::run(config, &warnings, options)?)
+}
+
+fn reload(place: Place<'_>) -> Result<(), Failure> {
+    let asked = place.proxy()?.ask(async |c| c.reload().await);
+    let reloaded = asked.map_err(|failure| match failure {
+        Failure::Client(ClientError::Refused(problem)) if problem.status == UNPROCESSABLE => {
+            Failure::NotReloaded(problem.detail)
+        }
+        failure => failure,
+    })?;
+    reloaded.warnings.iter().for_each(complain);
+    Ok(print("reloaded\n")?)
 }
 
 fn ended(how: &str, drained: api::Drained) -> String {

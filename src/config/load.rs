@@ -44,7 +44,7 @@ fn find_among(named: Option<&Path>, places: &[&Path]) -> Result<PathBuf, ConfigE
 
 /// Reads and resolves a file. Every error and every warning is found in one go.
 pub fn load(path: &Path) -> Result<(Config, Vec<Diagnostic>), ConfigErrors> {
-    let bytes = read(path).map_err(|error| failure(path, format!("cannot be read: {error}")))?;
+    let bytes = read(path).map_err(|error| unreadable(path, &error))?;
     match String::from_utf8(bytes) {
         Ok(text) => parse(&text, path),
         Err(error) => {
@@ -68,6 +68,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn unreadable(path: &Path, error: &io::Error) -> ConfigErrors {
+    failure(path, format!("cannot be read: {error}"))
+}
+
 fn failure(path: &Path, message: String) -> ConfigErrors {
     ConfigErrors(vec![Diagnostic {
         severity: Severity::Error,
@@ -75,6 +79,20 @@ fn failure(path: &Path, message: String) -> ConfigErrors {
         position: None,
         message,
     }])
+}
+
+/// Where the admin socket of a proxy with this configuration is. Whatever else is wrong with the
+/// file does not matter: a proxy that runs is to be reached all the same. Where not even that
+/// key can be made out, it is the default.
+pub fn admin_socket(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    let bytes = read(path).map_err(|error| unreadable(path, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let report = Report::new(path.display().to_string(), &text);
+    let (root, _) = DeTable::parse_recoverable(&text);
+    Ok(resolve::admin_socket(
+        &file::File::new(root.get_ref(), &report),
+        path,
+    ))
 }
 
 /// Resolves a text, as if it had been read from `path`.
@@ -110,7 +128,7 @@ mod tests {
 
     use proptest::prelude::{any, proptest};
 
-    use super::{LARGEST, find_among, load, parse};
+    use super::{LARGEST, admin_socket, find_among, load, parse};
 
     #[test]
     fn the_first_of_the_usual_places() {
@@ -149,6 +167,33 @@ mod tests {
             said(),
             format!("{shown}: cannot be read: it is larger than 16 MiB")
         );
+    }
+
+    #[test]
+    fn the_admin_socket_is_found_whatever_else_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.toml");
+        let missing = admin_socket(&path).unwrap_err().to_string();
+        assert!(missing.contains("cannot be read: "), "{missing}");
+        for (text, expected) in [
+            ("", "gatepost.sock"),
+            ("[admin]\nsocket = \"a.sock\"", "a.sock"),
+            (
+                "[[listener]]\nname = 1\n[admin]\nsoket = 1\nsocket = \"a.sock\"",
+                "a.sock",
+            ),
+            ("[admin]\nsocket = 7", "gatepost.sock"),
+            ("admin = 7", "gatepost.sock"),
+            ("[admin]\nsocket = \"a.sock\"\n[log\nlevel = ", "a.sock"),
+            ("this is not TOML", "gatepost.sock"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let found = admin_socket(&path).unwrap();
+            assert_eq!(found, folder.path().join(expected), "{text}");
+        }
+        fs::write(&path, b"\xff[admin]").unwrap();
+        let found = admin_socket(&path).unwrap();
+        assert_eq!(found, folder.path().join("gatepost.sock"));
     }
 
     proptest! {

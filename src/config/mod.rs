@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{ConfigErrors, Diagnostic, Severity};
-pub use load::{find, load, parse};
+pub use load::{admin_socket, find, load, parse};
 pub use nearest::nearest;
 pub use network::{Network, NetworkError};
 pub use sections::known_keys;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -79,7 +79,7 @@ const BALANCES: Choice<()> = Choice {
 
 /// The whole configuration; `None` only if an error was reported.
 pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
-    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    let base = base(path);
     let certificates = file.table(&CERTIFICATES);
     let certificates = read_certificates(&certificates, base);
     let metrics = file.table(&METRICS);
@@ -112,6 +112,16 @@ pub(super) fn resolve(file: &File<'_>, path: &Path) -> Option<Config> {
     };
     checks::check(&tables, file.report());
     tables.join(config)
+}
+
+/// The folder that paths in the file are relative to.
+fn base(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+/// `[admin] socket` alone.
+pub(super) fn admin_socket(file: &File<'_>, path: &Path) -> PathBuf {
+    admin(&file.table(&ADMIN), base(path)).socket
 }
 
 fn each<'a, T>(tables: Vec<Table<'a>>, read: impl Fn(Table<'a>) -> T) -> Vec<T> {
