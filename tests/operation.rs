@@ -298,6 +298,27 @@ fn the_admin_socket_belongs_to_its_owner_alone() {
 }
 
 #[test]
+fn whoever_changes_something_is_logged_and_whoever_may_not_too() {
+    let ca = TestCa::today();
+    let gatepost = site(&ca, "").start();
+    gatepost.site.command(&["cert", "set-default", "mail"]).ok();
+    let refused = gatepost.site.command(&["cert", "remove", "mail"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+
+    let uid = rustix::process::getuid().as_raw();
+    let changed = gatepost.logged(&["changed by the admin socket"]);
+    let refused = gatepost.logged(&["refused to the admin socket"]);
+    for line in [&changed, &refused] {
+        assert_eq!(line["uid"], uid, "{line}");
+        assert!(line["pid"].as_u64().is_some_and(|pid| pid > 0), "{line}");
+    }
+    assert_eq!(refused["level"], "WARN");
+    assert_eq!(refused["method"], "DELETE");
+    assert_eq!(refused["path"], "/v1/certificates/mail");
+    assert_eq!(refused["status"], 409);
+}
+
+#[test]
 fn a_stale_admin_socket_is_replaced() {
     let ca = TestCa::today();
     let mut gatepost = site(&ca, "").start();

@@ -214,8 +214,25 @@ impl Session {
         if request.method == Method::GET {
             self.read(resource, query).await
         } else {
-            self.change(resource, request, query, body).await
+            let answer = self.change(resource, request, query, body).await;
+            if let Err(refusal) = &answer {
+                self.log_refused(request, refusal.status);
+            }
+            answer
         }
+    }
+
+    /// Without the reason, which may quote the request, and in that may be a key.
+    fn log_refused(&self, request: &Parts, status: StatusCode) {
+        let (uid, pid) = self.credentials();
+        let (method, path, status) = (&request.method, request.uri.path(), status.as_u16());
+        tracing::warn!(%method, path, status, uid, pid, "refused to the admin socket");
+    }
+
+    /// User and process of the client.
+    fn credentials(&self) -> (Option<u32>, Option<i32>) {
+        let peer = self.peer.as_ref();
+        (peer.map(UCred::uid), peer.and_then(UCred::pid))
     }
 
     async fn read(&self, resource: Resource, query: &str) -> Result<Answer, Refusal> {
@@ -286,10 +303,7 @@ impl Session {
             Resource::Drain => ("drain", None, ok(&self.ask(Command::Drain).await?)),
             _ => ("stop", None, ok(&self.ask(Command::Stop).await?)),
         };
-        let (uid, pid) = (
-            self.peer.as_ref().map(UCred::uid),
-            self.peer.as_ref().and_then(UCred::pid),
-        );
+        let (uid, pid) = self.credentials();
         tracing::info!(what, name, uid, pid, method = %request.method, "changed by the admin socket");
         Ok(answer)
     }
