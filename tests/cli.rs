@@ -100,6 +100,38 @@ fn wrong_usage_ends_with_64() {
 }
 
 #[test]
+fn wrong_usage_that_is_found_late_ends_with_64_too() {
+    let (site, _) = site();
+    let new = "cert new --hostname a.example.org --country DE";
+    let wrong = [
+        "cert explain a..example.org".to_owned(),
+        "cert explain *.example.org".to_owned(),
+        "cert explain a --at 1969-12-31T23:59:59Z".to_owned(),
+        "cert new --hostname a.example.org --country Germany".to_owned(),
+        "cert new --hostname a..example.org --country DE".to_owned(),
+        format!("{new} --name ../a"),
+        format!("{new} --days 4000000000"),
+        format!("{new} --city {}", "x".repeat(999)),
+    ];
+    let failing = [
+        "cert explain a.example.org --listener nobody",
+        "cert show nobody",
+        "cert remove nobody",
+        "cert set-default nobody",
+    ];
+    let try_all = |site: &Site| {
+        for arguments in &wrong {
+            refused(&command(site, arguments), USAGE, "gatepost: ");
+        }
+        for arguments in failing {
+            refused(&command(site, arguments), FAILED, "nobody");
+        }
+    };
+    try_all(&site);
+    try_all(&site.start().site);
+}
+
+#[test]
 fn help_and_version_are_results() {
     assert_eq!(
         gatepost("--version").ok(),

@@ -524,6 +524,8 @@ mod tests {
     async fn every_route_has_its_answer() {
         let proxy = proxy();
         let new = r#"{"hostnames": ["a.example.com"], "country": "DE"}"#;
+        let germany = r#"{"hostnames": ["a.example.com"], "country": "Germany"}"#;
+        let no_name = r#"{"hostnames": ["a.example.com"], "country": "DE", "name": "../a"}"#;
         for (request, body, expected) in [
             ("GET /v1/status", "", 200),
             ("GET /v1/certificates", "", 200),
@@ -546,7 +548,8 @@ mod tests {
             ("GET /v1/explain", "", 200),
             ("GET /v1/explain?hots=a", "", 400),
             ("GET /v1/explain?host=%zz", "", 400),
-            ("GET /v1/explain?listener=nobody", "", 400),
+            ("GET /v1/explain?listener=nobody", "", 404),
+            ("GET /v1/explain?host=a%20b", "", 400),
             ("POST /v1/reload", "", 200),
             ("POST /v1/reload", "", 422),
             ("POST /v1/drain", "", 200),
@@ -569,6 +572,8 @@ mod tests {
             ("POST /v1/import", "{", 400),
             ("POST /v1/import", r#"{"certificate": ""}"#, 400),
             ("POST /v1/certificates", r#"{"hostnames": []}"#, 400),
+            ("POST /v1/certificates", germany, 400),
+            ("POST /v1/certificates", no_name, 400),
             ("GET /", "", 404),
             ("GET /v1/", "", 404),
             ("GET /v1/certificates/", "", 404),

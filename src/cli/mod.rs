@@ -35,6 +35,9 @@ const USAGE: u8 = 64;
 /// EX_CONFIG of sysexits.h.
 const CONFIG: u8 = 78;
 
+/// What the admin API answers to what makes no sense, whatever it is asked of.
+const BAD_REQUEST: u16 = 400;
+
 /// What the admin API answers to a reload of a configuration that cannot be taken up.
 const UNPROCESSABLE: u16 = 422;
 
@@ -110,7 +113,19 @@ impl Failure {
             return ExitCode::from(CONFIG);
         }
         complain(format_args!("gatepost: {}", chain(self)));
-        ExitCode::from(FAILED)
+        match self.status() {
+            Some(BAD_REQUEST) => ExitCode::from(USAGE),
+            _ => ExitCode::from(FAILED),
+        }
+    }
+
+    /// The HTTP status of what the admin API refuses, asked over the socket or in this process.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Client(ClientError::Refused(problem)) => Some(problem.status),
+            Self::Service(error) => Some(error.status()),
+            _ => None,
+        }
     }
 }
 

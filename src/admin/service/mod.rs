@@ -83,7 +83,12 @@ impl ServiceError {
     /// The HTTP status that says it.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Store(StoreError::Unknown { .. }) => 404,
+            Self::Store(StoreError::Unknown { .. }) | Self::UnknownListener { .. } => 404,
+            Self::BadField(error) | Self::Store(StoreError::Issue(error)) => match error {
+                IssueError::NoRandom(_) | IssueError::Failed(_) => 500,
+                _ => 400,
+            },
+            Self::Store(StoreError::BadName { .. }) => 400,
             Self::Store(StoreError::DefaultCertificate { .. }) => 409,
             Self::Store(
                 StoreError::Io { .. } | StoreError::NoAnchor { .. } | StoreError::Unsettled { .. },
