@@ -306,7 +306,7 @@ fn certificates_are_managed_without_a_running_proxy() {
     refused(
         &command(&site, "cert remove _.example.net"),
         FAILED,
-        "gatepost: \"_.example.net\" is the default certificate",
+        "gatepost: \"_.example.net\" is the default certificate: make another one the default first, or remove it with --force\n",
     );
     assert_eq!(command(&site, "cert remove mail.example.org").ok(), "");
     assert!(!site.path("sslcert/mail.example.org.key").exists());
@@ -419,7 +419,7 @@ fn commands_speak_to_the_running_proxy() {
     refused(
         &ask("cert remove pop.example.org"),
         FAILED,
-        "gatepost: \"pop.example.org\" is the default certificate",
+        "gatepost: \"pop.example.org\" is the default certificate: make another one the default first, or remove it with --force\n",
     );
     assert_eq!(ask("cert remove mail.example.org").ok(), "");
 

@@ -10,6 +10,9 @@ use super::output::{complain, json, print};
 use super::{Failure, render};
 use crate::admin::api;
 
+/// What the admin API answers to the removal of the default certificate.
+const CONFLICT: u16 = 409;
+
 /// Far above any chain, and far below what would hurt.
 const LARGEST: u64 = 4 << 20;
 
@@ -33,10 +36,7 @@ pub(super) fn run(command: CertCommand, place: Place<'_>) -> Result<(), Failure>
         CertCommand::Explain(explain) => run_explain(&explain, place),
         CertCommand::New(new) => create(new, place),
         CertCommand::Import(import) => run_import(&import, place),
-        CertCommand::Remove { name, force } => match place.backend(Access::Write)? {
-            Backend::Proxy(mut proxy) => proxy.ask(async |c| c.remove(&name, force).await),
-            Backend::Folder(folder) => Ok(folder.remove(&name, force)?),
-        },
+        CertCommand::Remove { name, force } => remove(name, force, place),
         CertCommand::SetDefault { name } => match place.backend(Access::Write)? {
             Backend::Proxy(mut proxy) => {
                 proxy.ask(async |c| c.set_default(&name).await)?;
@@ -62,6 +62,17 @@ pub(super) fn show<T: serde::Serialize>(
         text(document)
     };
     Ok(print(&result)?)
+}
+
+fn remove(name: String, force: bool, place: Place<'_>) -> Result<(), Failure> {
+    let removed = match place.backend(Access::Write)? {
+        Backend::Proxy(mut proxy) => proxy.ask(async |c| c.remove(&name, force).await),
+        Backend::Folder(folder) => folder.remove(&name, force).map_err(Failure::from),
+    };
+    removed.map_err(|failure| match failure.status() {
+        Some(CONFLICT) => Failure::DefaultCertificate { name },
+        _ => failure,
+    })
 }
 
 fn run_explain(explain: &Explain, place: Place<'_>) -> Result<(), Failure> {

@@ -91,6 +91,14 @@ enum Failure {
     /// The folder, without a running proxy.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The default certificate is removed only on purpose.
+    #[error(
+        "{name:?} is the default certificate: make another one the default first, or remove it with --force"
+    )]
+    DefaultCertificate {
+        /// NAME.
+        name: String,
+    },
     /// The folder could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
