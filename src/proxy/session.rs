@@ -285,8 +285,8 @@ impl<'a> Connection<'a> {
             session.open(inbound.filled_mut(), &mut Buffer::take(), &mut control)
         });
         // Where rustls sees less wrong with it than we do, or waits for the rest of what is
-        // refused here already, its answer is not for the client.
-        if refused.is_ok() {
+        // refused here already, its answer is not for the client; sometimes it has none.
+        if refused.is_ok() || control.is_empty() {
             control = Alert::DecodeError.record().to_vec();
         }
         let _ = self.send(socket, &control).await;
