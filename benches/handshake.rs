@@ -13,7 +13,7 @@ use gatepost::cert::{
     CertIndex, Credential, DnsName, KeyAlgorithm, LiveIndex, Order, TrustAnchors, UnknownName,
     read_bundle,
 };
-use gatepost::config::{Encryption, Listener, Protocol, Tls, TlsVersion};
+use gatepost::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
 use gatepost::time::Clock;
 use gatepost::tls::{Buffer, Provider, ServerTls, Ticketer};
 use gatepost::wire::client_hello;
@@ -74,6 +74,8 @@ fn server(pem: &(String, String)) -> ServerTls {
         accept_proxy_from: Vec::new(),
         unknown_name: UnknownName::Default,
         idle_timeout: Duration::from_secs(60),
+        legacy: Legacy::Refuse,
+        mx: false,
     };
     let tls = Tls {
         min_version: TlsVersion::V1_2,

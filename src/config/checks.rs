@@ -300,7 +300,7 @@ fn idle_limit(listener: &ListenerTable<'_>) {
         return;
     };
     let minutes = match protocol {
-        Protocol::Imap => 30,
+        Protocol::Imap | Protocol::ManageSieve => 30,
         Protocol::Pop3 | Protocol::Smtp | Protocol::Submission => 10,
         Protocol::Tcp => return,
     };

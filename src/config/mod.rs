@@ -30,6 +30,7 @@ pub use network::{Network, NetworkError};
 pub use sections::known_keys;
 
 use crate::cert::{DnsName, NamePattern, Order, UnknownName};
+use crate::wire::mail::MailProtocol;
 
 /// The resolved configuration.
 #[derive(Clone, Debug)]
@@ -121,6 +122,8 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// From accept (or STARTTLS) to the end of the TLS handshake.
     pub handshake_timeout: Duration,
+    /// STARTTLS: the whole of the plaintext phase.
+    pub preamble_timeout: Duration,
     /// After SIGTERM or `drain`.
     pub drain_timeout: Duration,
 }
@@ -154,6 +157,8 @@ pub enum Protocol {
     Smtp,
     /// Message submission.
     Submission,
+    /// ManageSieve.
+    ManageSieve,
     /// Anything over TCP.
     Tcp,
 }
@@ -163,6 +168,10 @@ pub enum Protocol {
 pub enum Encryption {
     /// TLS from the first byte.
     Implicit,
+    /// In clear until the client says STARTTLS, which it must before anything private.
+    StartTls,
+    /// In clear until the client says STARTTLS, if it ever does: port 25.
+    StartTlsOptional,
     /// The ClientHello is read, and everything passed on untouched.
     Passthrough,
     /// None.
@@ -190,6 +199,20 @@ pub struct Listener {
     pub unknown_name: UnknownName,
     /// How long nothing may be said in either direction.
     pub idle_timeout: Duration,
+    /// What becomes of clients that are too old for our TLS.
+    pub legacy: Legacy,
+    /// Whether it is named in MX records, where senders may pin keys and demand trust.
+    pub mx: bool,
+}
+
+/// `legacy`: what becomes of clients that are too old for our TLS.
+#[derive(Clone, Debug)]
+pub enum Legacy {
+    /// They are refused, with the alert that is true.
+    Refuse,
+    /// They are handed over untouched, to this upstream's own TLS; `None`: to that of the
+    /// upstream that their name is routed to.
+    Passthrough(Option<Arc<Upstream>>),
 }
 
 /// `[[route]]`
@@ -210,10 +233,53 @@ pub struct Upstream {
     pub name: String,
     /// At least one.
     pub servers: Vec<ServerAddress>,
+    /// What is done about TLS towards it.
+    pub encryption: UpstreamEncryption,
+    /// What its certificate must be.
+    pub verification: Verification,
     /// How it is told who the client is.
     pub client_address: ClientAddress,
-    /// How long a connect may take.
+    /// How long a connect may take, its TLS included.
     pub connect_timeout: Duration,
+    /// How long a server may take to greet, and to answer what is said before the client's turn.
+    pub greeting_timeout: Duration,
+    /// Which of several servers gets a connection.
+    pub balance: Balance,
+    /// How often each server is asked whether it is there; `None`: never.
+    pub health_interval: Option<Duration>,
+}
+
+/// `tls` of an upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UpstreamEncryption {
+    /// None.
+    Off,
+    /// TLS from the first byte (after a PROXY header).
+    Implicit,
+    /// TLS after STARTTLS; a server that does not offer it is not used in clear.
+    StartTls,
+}
+
+/// What an upstream's certificate must be: `verify`, `trust`, `server_name`, `pin`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verification {
+    /// Whether it must be trusted, in date and for the right name.
+    pub verify: bool,
+    /// What it must chain to.
+    pub trust: Vec<TrustSource>,
+    /// The name it must be for (also the SNI sent); `None`: the server's host as it is written.
+    pub server_name: Option<DnsName>,
+    /// SHA-256 over the SubjectPublicKeyInfo that it must have; then nothing else counts.
+    pub pin: Option<[u8; 32]>,
+}
+
+/// Which of several servers gets a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// The one with the fewest connections.
+    LeastConnections,
+    /// Always the same one for the same client address, as long as it is up.
+    ClientAddress,
 }
 
 /// `HOST`, `HOST:PORT` or `unix:/path`.
@@ -255,6 +321,12 @@ pub enum ClientAddress {
     ProxyV1,
     /// PROXY header, version 2, with what is known of TLS.
     ProxyV2,
+    /// XCLIENT: Postfix, and Dovecot for POP3, submission and ManageSieve.
+    Xclient,
+    /// IMAP ID with `x-originating-ip`: Dovecot.
+    ImapId,
+    /// The connection comes from the client's own address (IP_TRANSPARENT).
+    Transparent,
 }
 
 impl Protocol {
@@ -265,6 +337,7 @@ impl Protocol {
             Self::Pop3 => "pop3",
             Self::Smtp => "smtp",
             Self::Submission => "submission",
+            Self::ManageSieve => "managesieve",
             Self::Tcp => "tcp",
         }
     }
@@ -273,7 +346,7 @@ impl Protocol {
     /// 10 minutes for the answer to its message (RFC 5321 section 4.5.3.2.6).
     pub fn idle_timeout(self) -> Duration {
         let minutes = match self {
-            Self::Imap => 35,
+            Self::Imap | Self::ManageSieve => 35,
             Self::Pop3 => 10,
             Self::Smtp | Self::Submission => 11,
             Self::Tcp => 60,
@@ -288,6 +361,30 @@ impl Protocol {
             Self::Pop3 => Some(110),
             Self::Smtp => Some(25),
             Self::Submission => Some(587),
+            Self::ManageSieve => Some(4190),
+            Self::Tcp => None,
+        }
+    }
+
+    /// The port where a server speaks it with TLS from the first byte; ManageSieve has none of
+    /// its own.
+    pub fn tls_port(self) -> Option<u16> {
+        match self {
+            Self::Imap => Some(993),
+            Self::Pop3 => Some(995),
+            Self::Smtp | Self::Submission => Some(465),
+            Self::ManageSieve | Self::Tcp => None,
+        }
+    }
+
+    /// The mail protocol; `tcp` is none.
+    pub fn mail(self) -> Option<MailProtocol> {
+        match self {
+            Self::Imap => Some(MailProtocol::Imap),
+            Self::Pop3 => Some(MailProtocol::Pop3),
+            Self::Smtp => Some(MailProtocol::Smtp),
+            Self::Submission => Some(MailProtocol::Submission),
+            Self::ManageSieve => Some(MailProtocol::ManageSieve),
             Self::Tcp => None,
         }
     }
@@ -298,6 +395,8 @@ impl Encryption {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Implicit => "implicit",
+            Self::StartTls => "starttls",
+            Self::StartTlsOptional => "starttls-optional",
             Self::Passthrough => "passthrough",
             Self::Off => "off",
         }

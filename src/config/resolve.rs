@@ -19,8 +19,9 @@ use crate::config::sections::{
 };
 use crate::config::value::{self, Choice};
 use crate::config::{
-    Admin, Certificates, ClientAddress, Config, Encryption, Limits, Listener, Log, LogFormat,
-    Network, Protocol, Route, ServerAddress, Tls, TlsVersion, TrustSource, Upstream,
+    Admin, Balance, Certificates, ClientAddress, Config, Encryption, Legacy, Limits, Listener, Log,
+    LogFormat, Network, Protocol, Route, ServerAddress, Tls, TlsVersion, TrustSource, Upstream,
+    UpstreamEncryption, Verification,
 };
 
 const ORDERS: Choice<Order> = Choice {
@@ -208,6 +209,7 @@ fn limits(table: &Table<'_>) -> Limits {
         handshake_timeout: table
             .value("handshake_timeout", value::time_limit)
             .unwrap_or(Duration::from_secs(10)),
+        preamble_timeout: Duration::from_secs(60),
         drain_timeout: table
             .value("drain_timeout", value::duration)
             .unwrap_or(Duration::from_secs(30)),
@@ -297,6 +299,8 @@ impl<'a> ListenerTable<'a> {
             accept_proxy_from: unlocated(self.accept_proxy_from),
             unknown_name: self.unknown_name,
             idle_timeout: self.idle_timeout.unwrap_or_else(|| protocol.idle_timeout()),
+            legacy: Legacy::Refuse,
+            mx: false,
         })
     }
 }
@@ -369,6 +373,16 @@ impl<'a> UpstreamTable<'a> {
             servers: unlocated(self.servers),
             client_address: self.client_address.unwrap_or(ClientAddress::None),
             connect_timeout: self.connect_timeout,
+            encryption: UpstreamEncryption::Off,
+            verification: Verification {
+                verify: true,
+                trust: vec![TrustSource::System],
+                server_name: None,
+                pin: None,
+            },
+            greeting_timeout: Duration::from_secs(300),
+            balance: Balance::LeastConnections,
+            health_interval: None,
         }))
     }
 }

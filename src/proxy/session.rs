@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::cert::DnsName;
-use crate::config::{Encryption, Listener, Protocol};
+use crate::config::{Encryption, Listener};
 use crate::metrics::ListenerMetrics;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::inbound::Inbound;
@@ -23,7 +23,7 @@ use crate::proxy::socket::Socket;
 use crate::proxy::{SessionError, Stage};
 use crate::tls::{Alert, Buffer, ServerTls, Session};
 use crate::wire::client_hello::{self, ClientHello};
-use crate::wire::mail::{self, MailProtocol};
+use crate::wire::mail;
 use crate::wire::proxy_protocol::{self, Announcement, Received, SslInfo};
 
 /// A listener at work: everything that its connections need. A connection takes it at
@@ -172,7 +172,7 @@ impl<'a> Connection<'a> {
                     early: None,
                 })
             }
-            (Encryption::Off | Encryption::Implicit, _) => Ok(Ready {
+            (_, _) => Ok(Ready {
                 downstream: Downstream::plain(socket, inbound),
                 early: None,
             }),
@@ -379,13 +379,7 @@ impl<'a> Connection<'a> {
         if self.active.config.encryption == Encryption::Passthrough {
             return None;
         }
-        let protocol = match self.active.config.protocol {
-            Protocol::Imap => MailProtocol::Imap,
-            Protocol::Pop3 => MailProtocol::Pop3,
-            Protocol::Smtp => MailProtocol::Smtp,
-            Protocol::Submission => MailProtocol::Submission,
-            Protocol::Tcp => return None,
-        };
+        let protocol = self.active.config.protocol.mail()?;
         match error {
             SessionError::NoRoute => Some(mail::no_route(protocol).to_owned()),
             SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),

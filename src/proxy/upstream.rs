@@ -195,7 +195,10 @@ impl Upstream {
     fn header(&self, announcement: &Announcement<'_>) -> Vec<u8> {
         let mut header = Vec::new();
         match self.config.client_address {
-            ClientAddress::None => {}
+            ClientAddress::None
+            | ClientAddress::Xclient
+            | ClientAddress::ImapId
+            | ClientAddress::Transparent => {}
             ClientAddress::ProxyV1 => encode_v1(announcement, &mut header),
             ClientAddress::ProxyV2 => encode_v2(announcement, &mut header),
         }
@@ -295,6 +298,16 @@ mod tests {
             servers: servers.iter().map(server).collect(),
             client_address: ClientAddress::None,
             connect_timeout: Duration::from_secs(5),
+            encryption: config::UpstreamEncryption::Off,
+            verification: config::Verification {
+                verify: true,
+                trust: Vec::new(),
+                server_name: None,
+                pin: None,
+            },
+            greeting_timeout: Duration::from_secs(300),
+            balance: config::Balance::LeastConnections,
+            health_interval: None,
         };
         Upstream::new(Arc::new(config), &Metrics::new("0"))
     }

@@ -242,7 +242,7 @@ fn activate(
 ) -> Result<Active, StartError> {
     let (live, clock) = (shared.live.clone(), shared.clock.clone());
     let tls = match listener.encryption {
-        Encryption::Implicit => {
+        Encryption::Implicit | Encryption::StartTls | Encryption::StartTlsOptional => {
             let tls = ServerTls::new(provider, listener, ticketer, live, clock);
             Some(tls.map_err(|source| StartError::Tls {
                 listener: listener.name.clone(),

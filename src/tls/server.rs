@@ -142,6 +142,7 @@ fn alpn(protocol: Protocol) -> &'static [&'static [u8]] {
         Protocol::Imap => &[b"imap"],
         Protocol::Pop3 => &[b"pop3"],
         Protocol::Smtp | Protocol::Submission => &[b"smtp", b"esmtp"],
+        Protocol::ManageSieve => &[b"managesieve"],
         Protocol::Tcp => &[],
     }
 }

@@ -90,6 +90,7 @@ impl Session {
             alpn: match self.connection.alpn_protocol() {
                 Some(b"imap") => Some(b"imap"),
                 Some(b"pop3") => Some(b"pop3"),
+                Some(b"managesieve") => Some(b"managesieve"),
                 _ => None,
             },
         })
@@ -311,7 +312,7 @@ mod tests {
         CertIndex, Credential, DnsName, KeyAlgorithm, LiveIndex, NamePattern, NewCertificate,
         Order, Subject, TrustAnchors, UnknownName, read_bundle, self_signed,
     };
-    use crate::config::{Encryption, Listener, Protocol, Tls, TlsVersion};
+    use crate::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
     use crate::time::Clock;
     use crate::tls::{Provider, ServerTls, Ticketer};
     use crate::wire::client_hello::{self, ClientHello};
@@ -361,6 +362,8 @@ mod tests {
             accept_proxy_from: Vec::new(),
             unknown_name: UnknownName::Default,
             idle_timeout: std::time::Duration::from_secs(60),
+            legacy: Legacy::Refuse,
+            mx: false,
         };
         let tls = Tls {
             min_version: TlsVersion::V1_2,

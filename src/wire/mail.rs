@@ -14,6 +14,8 @@ pub enum MailProtocol {
     Smtp,
     /// RFC 6409
     Submission,
+    /// RFC 5804
+    ManageSieve,
 }
 
 /// The line for a client whose upstream cannot be reached: come back later.
@@ -28,6 +30,9 @@ pub fn unavailable(protocol: MailProtocol, hostname: &str) -> String {
         MailProtocol::Smtp | MailProtocol::Submission => {
             format!("421 4.3.2 {hostname} Service not available, closing transmission channel\r\n")
         }
+        MailProtocol::ManageSieve => {
+            format!("BYE (TRYLATER) \"{hostname} Service not available\"\r\n")
+        }
     }
 }
 
@@ -38,6 +43,7 @@ pub fn no_route(protocol: MailProtocol) -> &'static str {
         MailProtocol::Imap => "* BYE No service for this name\r\n",
         MailProtocol::Pop3 => "-ERR [SYS/PERM] No service for this name\r\n",
         MailProtocol::Smtp | MailProtocol::Submission => "554 5.7.1 No service for this name\r\n",
+        MailProtocol::ManageSieve => "BYE \"No service for this name\"\r\n",
     }
 }
 
@@ -47,6 +53,7 @@ pub fn too_many(protocol: MailProtocol) -> &'static str {
         MailProtocol::Imap => "* BYE [LIMIT] Too many connections\r\n",
         MailProtocol::Pop3 => "-ERR [SYS/TEMP] Too many connections\r\n",
         MailProtocol::Smtp | MailProtocol::Submission => "421 4.7.0 Too many connections\r\n",
+        MailProtocol::ManageSieve => "BYE (TRYLATER) \"Too many connections\"\r\n",
     }
 }
 
@@ -56,7 +63,7 @@ mod tests {
 
     #[test]
     fn every_refusal_begins_as_its_protocol_demands() {
-        use MailProtocol::{Imap, Pop3, Smtp, Submission};
+        use MailProtocol::{Imap, ManageSieve, Pop3, Smtp, Submission};
 
         let cases = [
             (Imap, ["* BYE [UNAVAILABLE] ", "* BYE ", "* BYE [LIMIT] "]),
@@ -71,6 +78,10 @@ mod tests {
             (
                 Submission,
                 ["421 4.3.2 mail.example.com ", "554 5.7.1 ", "421 4.7.0 "],
+            ),
+            (
+                ManageSieve,
+                ["BYE (TRYLATER) \"", "BYE \"", "BYE (TRYLATER) \""],
             ),
         ];
         for (protocol, starts) in cases {

@@ -1,0 +1,95 @@
+//! What stands between client and server until login: nothing is announced that must not be,
+//! nothing passes that a server would believe of us and must not believe of a client.
+
+use crate::wire::mail::MailProtocol;
+
+/// How the client's end is protected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// TLS (or a listener without any, where STARTTLS is not to be had): STARTTLS is neither
+    /// announced nor taken.
+    Closed,
+    /// In clear on a listener with STARTTLS (SMTP, submission): it is announced as ours, AUTH
+    /// is neither announced nor taken.
+    Open,
+}
+
+/// The guard of one session.
+#[derive(Debug)]
+pub struct Guard(());
+
+/// What one call of [`Guard::client`] came to.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// Bytes that are done with. The others are to be offered again after the next bytes of the
+    /// server: what they mean depends on its answer.
+    pub consumed: usize,
+    /// Whether the client said STARTTLS ([`Mode::Open`]): the answers end with the go-ahead, the
+    /// STARTTLS line was the last thing it said, and the server is not to hear of it.
+    pub start_tls: bool,
+}
+
+/// Why a session cannot go on. What is to be said to the client is among the answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GuardError {
+    /// A command line of the client longer than the protocol's limit.
+    #[error("a command line longer than the limit")]
+    LineTooLong,
+    /// A literal of the client longer than the limit.
+    #[error("a literal longer than the limit")]
+    LiteralTooLong,
+    /// Bytes behind the client's STARTTLS line.
+    #[error("bytes came together with STARTTLS")]
+    Injection,
+    /// The end of a message that servers read in two ways, to a server that trusts our address.
+    #[error("an end of message that is ambiguous")]
+    Ambiguous,
+    /// An answer of the server that cannot be one.
+    #[error("the server's answer is malformed")]
+    Server,
+}
+
+impl Guard {
+    /// A guard for a session whose server has greeted. `known` is what the server has announced
+    /// before (as in [`crate::wire::announced::Announced`]), empty if nothing is known.
+    pub fn new(protocol: MailProtocol, mode: Mode, known: &[String]) -> Self {
+        let _ = (protocol, mode, known);
+        todo!()
+    }
+
+    /// Takes bytes of the client: appends what goes to the server to `server`, and our own
+    /// answers to `client`. Parts of lines are kept here; bytes of a message are not.
+    ///
+    /// # Errors
+    /// The session is to be ended, after `client` is sent.
+    pub fn client(
+        &mut self,
+        bytes: &[u8],
+        server: &mut Vec<u8>,
+        client: &mut Vec<u8>,
+    ) -> Result<Taken, GuardError> {
+        let _ = (bytes, server, client);
+        todo!()
+    }
+
+    /// Takes bytes of the server, all of them, and appends what goes to the client.
+    ///
+    /// # Errors
+    /// The session is to be ended, after `client` is sent.
+    pub fn server(&mut self, bytes: &[u8], client: &mut Vec<u8>) -> Result<(), GuardError> {
+        let _ = (bytes, client);
+        todo!()
+    }
+
+    /// The greeting of a server as the client may see it: without STARTTLS and what is like it.
+    pub fn greeting(&mut self, greeting: &[u8]) -> Vec<u8> {
+        let _ = greeting;
+        todo!()
+    }
+
+    /// Whether nothing is left to be guarded: from now on all bytes pass unchanged, both ways.
+    /// Only ever becomes true in [`Self::server`], when all bytes it was given are passed on.
+    pub fn is_done(&self) -> bool {
+        todo!()
+    }
+}
