@@ -1,7 +1,18 @@
 //! What stands between client and server until login: nothing is announced that must not be,
 //! nothing passes that a server would believe of us and must not believe of a client.
 
+mod imap;
+mod managesieve;
+mod pop3;
+mod smtp;
+
+use std::fmt;
+
 use crate::wire::mail::MailProtocol;
+use imap::Imap;
+use managesieve::ManageSieve;
+use pop3::Pop3;
+use smtp::Smtp;
 
 /// How the client's end is protected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,8 +26,15 @@ pub enum Mode {
 }
 
 /// The guard of one session.
-#[derive(Debug)]
-pub struct Guard(());
+pub struct Guard(Dialogue);
+
+/// The guards of the protocols; boxed, so that a session holds no more than its own needs.
+enum Dialogue {
+    Smtp(Box<Smtp>),
+    Imap(Box<Imap>),
+    Pop3(Box<Pop3>),
+    ManageSieve(Box<ManageSieve>),
+}
 
 /// What one call of [`Guard::client`] came to.
 #[derive(Debug, Eq, PartialEq)]
@@ -53,8 +71,14 @@ impl Guard {
     /// A guard for a session whose server has greeted. `known` is what the server has announced
     /// before (as in [`crate::wire::announced::Announced`]), empty if nothing is known.
     pub fn new(protocol: MailProtocol, mode: Mode, known: &[String]) -> Self {
-        let _ = (protocol, mode, known);
-        todo!()
+        Self(match protocol {
+            MailProtocol::Smtp | MailProtocol::Submission => {
+                Dialogue::Smtp(Box::new(Smtp::new(mode, known)))
+            }
+            MailProtocol::Imap => Dialogue::Imap(Box::new(Imap::new(known))),
+            MailProtocol::Pop3 => Dialogue::Pop3(Box::new(Pop3::new(known))),
+            MailProtocol::ManageSieve => Dialogue::ManageSieve(Box::new(ManageSieve::new(known))),
+        })
     }
 
     /// Takes bytes of the client: appends what goes to the server to `server`, and our own
@@ -68,8 +92,12 @@ impl Guard {
         server: &mut Vec<u8>,
         client: &mut Vec<u8>,
     ) -> Result<Taken, GuardError> {
-        let _ = (bytes, server, client);
-        todo!()
+        match &mut self.0 {
+            Dialogue::Smtp(smtp) => smtp.client(bytes, server, client),
+            Dialogue::Imap(imap) => imap.client(bytes, server, client),
+            Dialogue::Pop3(pop3) => pop3.client(bytes, server, client),
+            Dialogue::ManageSieve(sieve) => sieve.client(bytes, server, client),
+        }
     }
 
     /// Takes bytes of the server, all of them, and appends what goes to the client.
@@ -77,19 +105,39 @@ impl Guard {
     /// # Errors
     /// The session is to be ended, after `client` is sent.
     pub fn server(&mut self, bytes: &[u8], client: &mut Vec<u8>) -> Result<(), GuardError> {
-        let _ = (bytes, client);
-        todo!()
+        match &mut self.0 {
+            Dialogue::Smtp(smtp) => smtp.server(bytes, client),
+            Dialogue::Imap(imap) => imap.server(bytes, client),
+            Dialogue::Pop3(pop3) => pop3.server(bytes, client),
+            Dialogue::ManageSieve(sieve) => sieve.server(bytes, client),
+        }
     }
 
     /// The greeting of a server as the client may see it: without STARTTLS and what is like it.
     pub fn greeting(&mut self, greeting: &[u8]) -> Vec<u8> {
-        let _ = greeting;
-        todo!()
+        match &mut self.0 {
+            Dialogue::Smtp(smtp) => smtp.greeting(greeting),
+            Dialogue::Imap(imap) => imap.greeting(greeting),
+            Dialogue::Pop3(pop3) => pop3.greeting(greeting),
+            Dialogue::ManageSieve(sieve) => sieve.greeting(greeting),
+        }
     }
 
     /// Whether nothing is left to be guarded: from now on all bytes pass unchanged, both ways.
     /// Only ever becomes true in [`Self::server`], when all bytes it was given are passed on.
     pub fn is_done(&self) -> bool {
-        todo!()
+        match &self.0 {
+            Dialogue::Smtp(smtp) => smtp.is_done(),
+            Dialogue::Imap(imap) => imap.is_done(),
+            Dialogue::Pop3(pop3) => pop3.is_done(),
+            Dialogue::ManageSieve(sieve) => sieve.is_done(),
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    /// Says nothing of what is kept: it can be part of a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
     }
 }
