@@ -11,7 +11,7 @@ use toml::Spanned;
 use crate::cert::NamePattern;
 use crate::config::file::{Report, Table};
 use crate::config::nearest::nearest;
-use crate::config::resolve::{ListenerTable, RouteTable, Tables, UpstreamTable};
+use crate::config::tables::{ListenerTable, RouteTable, Tables, UpstreamTable};
 use crate::config::value::quoted;
 use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress};
 

@@ -15,6 +15,7 @@ mod nearest;
 mod network;
 mod resolve;
 mod sections;
+mod tables;
 mod value;
 
 use std::fmt;
