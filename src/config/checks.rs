@@ -136,7 +136,8 @@ fn references(tables: &Tables<'_>) {
         upstreams.filter_map(|table| table.name.as_ref()),
     );
     for listener in &tables.listeners {
-        upstreams.check(&listener.table, listener.upstream.as_ref());
+        let named = [&listener.upstream, &listener.legacy_upstream];
+        upstreams.check(&listener.table, named.into_iter().flatten());
     }
     for route in &tables.routes {
         listeners.check(&route.table, route.listeners.iter().flatten());
@@ -272,7 +273,7 @@ fn listener_sense(listener: &ListenerTable<'_>) {
             table.warning(open.span().start, message);
         }
     }
-    if let Some(other) = encryption.filter(|tls| *tls != Encryption::Implicit)
+    if let Some(other) = encryption.filter(|tls| !tls.ends_here())
         && table.has("unknown_name")
     {
         let tls = other.as_str();
@@ -343,7 +344,8 @@ fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
 }
 
 fn unused_upstreams(tables: &Tables<'_>) {
-    let listeners = tables.listeners.iter().map(|listener| &listener.upstream);
+    let listeners = tables.listeners.iter();
+    let listeners = listeners.flat_map(|listener| [&listener.upstream, &listener.legacy_upstream]);
     let routes = tables.routes.iter().map(|route| &route.upstream);
     let used = listeners.chain(routes).flatten().map(Spanned::get_ref);
     let used: BTreeSet<_> = used.collect();

@@ -402,6 +402,16 @@ impl Encryption {
             Self::Off => "off",
         }
     }
+
+    /// Whether TLS is ended here, with a certificate of ours.
+    pub fn ends_here(self) -> bool {
+        self == Self::Implicit || self.is_starttls()
+    }
+
+    /// Whether a client begins in clear, and may say STARTTLS.
+    pub fn is_starttls(self) -> bool {
+        matches!(self, Self::StartTls | Self::StartTlsOptional)
+    }
 }
 
 impl Config {

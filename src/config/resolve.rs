@@ -32,6 +32,8 @@ pub(super) const UNKNOWN_NAMES: Choice<UnknownName> = Choice {
     ],
     later: &[],
 };
+/// What a list of trust consists of.
+pub(super) const TRUST: &str = "\"system\", \"mozilla\" or PEM files";
 const LOG_FORMATS: Choice<LogFormat> = Choice {
     words: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     later: &[],
@@ -93,11 +95,7 @@ fn each<'a, T>(tables: Vec<Table<'a>>, read: impl Fn(Table<'a>) -> T) -> Vec<T> 
 }
 
 fn read_certificates(table: &Table<'_>, base: &Path) -> Certificates {
-    let trust = table.list(
-        "trust",
-        "\"system\", \"mozilla\" or PEM files",
-        value::trust_source(base),
-    );
+    let trust = table.list("trust", TRUST, value::trust_source(base));
     if trust.as_ref().is_some_and(Vec::is_empty) && table.is_empty_list("trust") {
         let message =
             "`trust` is empty: only certificates under `trust/` in the folder are trusted";
@@ -172,7 +170,9 @@ fn limits(table: &Table<'_>) -> Limits {
         handshake_timeout: table
             .value("handshake_timeout", value::time_limit)
             .unwrap_or(Duration::from_secs(10)),
-        preamble_timeout: Duration::from_secs(60),
+        preamble_timeout: table
+            .value("preamble_timeout", value::time_limit)
+            .unwrap_or(Duration::from_secs(60)),
         drain_timeout: table
             .value("drain_timeout", value::duration)
             .unwrap_or(Duration::from_secs(30)),
@@ -193,10 +193,12 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::time::Duration;
 
-    use crate::cert::{Order, UnknownName};
+    use crate::cert::{DnsName, Order, UnknownName};
     use crate::config::sections::{SECTIONS, Section};
-    use crate::config::{ClientAddress, Config, Encryption, Protocol, ServerAddress, TrustSource};
-    use crate::config::{LogFormat, TlsVersion, parse};
+    use crate::config::{
+        Balance, ClientAddress, Config, Encryption, Legacy, LogFormat, Protocol, ServerAddress,
+        TlsVersion, TrustSource, UpstreamEncryption, Verification, parse,
+    };
 
     const SMALLEST: &str = r#"
         [[listener]]
@@ -238,6 +240,7 @@ mod tests {
         assert_eq!(config.limits.connections, 0);
         assert_eq!(config.limits.connections_per_client, 2000);
         assert_eq!(config.limits.handshake_timeout, seconds(10));
+        assert_eq!(config.limits.preamble_timeout, seconds(60));
         assert_eq!(config.limits.drain_timeout, seconds(30));
         assert_eq!(config.tls.min_version, TlsVersion::V1_2);
         assert!(config.tls.post_quantum);
@@ -247,10 +250,81 @@ mod tests {
         assert_eq!(listener.upstream.as_ref().unwrap().name, "u");
         assert!(listener.accept_proxy_from.is_empty());
         assert_eq!(listener.unknown_name, UnknownName::Default);
+        assert!(matches!(listener.legacy, Legacy::Refuse));
+        assert!(!listener.mx);
         let upstream = &config.upstreams[0];
         assert_eq!(upstream.client_address, ClientAddress::None);
         assert_eq!(upstream.connect_timeout, seconds(5));
+        assert_eq!(upstream.greeting_timeout, seconds(300));
+        assert_eq!(upstream.balance, Balance::LeastConnections);
+        assert_eq!(upstream.health_interval, Some(seconds(10)));
+        assert_eq!(upstream.encryption, UpstreamEncryption::Off);
+        let verification = Verification {
+            verify: true,
+            trust: vec![TrustSource::System],
+            server_name: None,
+            pin: None,
+        };
+        assert_eq!(upstream.verification, verification);
         assert!(config.listener("m").is_none());
+    }
+
+    #[test]
+    fn what_is_written_of_an_upstream() {
+        let text = SMALLEST.replace(
+            "[\"10.0.0.5\"]",
+            "[\"10.0.0.5\"]\ntls = \"implicit\"\nverify = false\n\
+             trust = [\"mozilla\", \"ca.pem\"]\nserver_name = \"Mail.example.com.\"\n\
+             pin = \"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"\n\
+             client_address = \"transparent\"\ngreeting_timeout = \"20s\"\n\
+             balance = \"client-address\"\nhealth_interval = \"0s\"\n",
+        );
+        let upstream = &config(&text).upstreams[0];
+        assert_eq!(upstream.encryption, UpstreamEncryption::Implicit);
+        let digest_of_nothing = [
+            0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f,
+            0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b,
+            0x78, 0x52, 0xb8, 0x55,
+        ];
+        let file = TrustSource::File(PathBuf::from("/etc/gatepost/ca.pem"));
+        let verification = Verification {
+            verify: false,
+            trust: vec![TrustSource::Mozilla, file],
+            server_name: Some(DnsName::parse("mail.example.com").unwrap()),
+            pin: Some(digest_of_nothing),
+        };
+        assert_eq!(upstream.verification, verification);
+        assert_eq!(upstream.client_address, ClientAddress::Transparent);
+        assert_eq!(upstream.greeting_timeout, Duration::from_secs(20));
+        assert_eq!(upstream.balance, Balance::ClientAddress);
+        assert_eq!(upstream.health_interval, None);
+    }
+
+    #[test]
+    fn listeners_with_starttls_and_their_old_clients() {
+        let text = format!(
+            "[limits]\npreamble_timeout = \"30s\"\n{SMALLEST}\n\
+             [[upstream]]\nname = \"old\"\nservers = [\"10.0.0.6:1143\"]\n"
+        );
+        let written = |keys: &str| {
+            let listener = format!("{keys}\nupstream = \"u\"");
+            config(&text.replacen("upstream = \"u\"", &listener, 1))
+        };
+        let starttls = written("tls = \"starttls\"\nlegacy = \"passthrough\"\nmx = true");
+        assert_eq!(starttls.limits.preamble_timeout, Duration::from_secs(30));
+        let listener = &starttls.listeners[0];
+        assert_eq!(listener.encryption, Encryption::StartTls);
+        assert!(matches!(listener.legacy, Legacy::Passthrough(None)));
+        assert!(listener.mx);
+        let named = written(
+            "tls = \"starttls-optional\"\nlegacy = \"passthrough\"\nlegacy_upstream = \"old\"",
+        );
+        let listener = &named.listeners[0];
+        assert_eq!(listener.encryption, Encryption::StartTlsOptional);
+        let Legacy::Passthrough(Some(upstream)) = &listener.legacy else {
+            panic!("{:?}", listener.legacy)
+        };
+        assert!(std::sync::Arc::ptr_eq(upstream, &named.upstreams[1]));
     }
 
     #[test]
@@ -260,6 +334,7 @@ mod tests {
             ("pop3", 10),
             ("smtp", 11),
             ("submission", 11),
+            ("managesieve", 35),
             ("tcp", 60),
         ] {
             let text = SMALLEST

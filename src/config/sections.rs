@@ -89,10 +89,11 @@ pub(super) static LIMITS: Section = Section {
         "connections",
         "connections_per_client",
         "handshake_timeout",
+        "preamble_timeout",
         "drain_timeout",
     ],
     required: &[],
-    later: &[later("preamble_timeout")],
+    later: &[],
 };
 
 pub(super) static TLS: Section = Section {
@@ -127,12 +128,12 @@ pub(super) static LISTENER: Section = Section {
         "accept_proxy_from",
         "unknown_name",
         "idle_timeout",
+        "legacy",
+        "legacy_upstream",
+        "mx",
     ],
     required: &["name", "bind", "protocol"],
     later: &[
-        only("legacy", "\"refuse\""),
-        later("legacy_upstream"),
-        only("mx", "false"),
         only("trusted_proxies", "[]"),
         later("max_body"),
         only("allow", "[]"),
@@ -162,21 +163,18 @@ pub(super) static UPSTREAM: Section = Section {
         "name",
         "servers",
         "tls",
+        "verify",
+        "trust",
+        "server_name",
+        "pin",
         "client_address",
+        "greeting_timeout",
         "balance",
         "health_interval",
         "connect_timeout",
     ],
     required: &["name", "servers"],
-    later: &[
-        later("verify"),
-        later("trust"),
-        later("server_name"),
-        later("pin"),
-        later("host"),
-        later("health_path"),
-        later("greeting_timeout"),
-    ],
+    later: &[later("host"), later("health_path")],
 };
 
 /// Every section, in the order of the reference.

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use crate::cert::{DnsName, NamePattern, UnknownName};
 use crate::config::file::Table;
-use crate::config::resolve::{UNKNOWN_NAMES, unlocated};
+use crate::config::resolve::{TRUST, UNKNOWN_NAMES, unlocated};
 use crate::config::value::{self, Choice};
 use crate::config::{
     Balance, ClientAddress, Config, Encryption, Legacy, Listener, Network, Protocol, Route,
@@ -24,33 +24,50 @@ const PROTOCOLS: Choice<Protocol> = Choice {
         ("pop3", Protocol::Pop3),
         ("smtp", Protocol::Smtp),
         ("submission", Protocol::Submission),
+        ("managesieve", Protocol::ManageSieve),
         ("tcp", Protocol::Tcp),
     ],
-    later: &["managesieve", "http"],
+    later: &["http"],
 };
 const ENCRYPTIONS: Choice<Encryption> = Choice {
     words: &[
         ("implicit", Encryption::Implicit),
+        ("starttls", Encryption::StartTls),
+        ("starttls-optional", Encryption::StartTlsOptional),
         ("passthrough", Encryption::Passthrough),
         ("off", Encryption::Off),
     ],
-    later: &["starttls", "starttls-optional"],
+    later: &[],
 };
-const UPSTREAM_TLS: Choice<()> = Choice {
-    words: &[("off", ())],
-    later: &["implicit", "starttls"],
+const LEGACY: Choice<bool> = Choice {
+    words: &[("refuse", false), ("passthrough", true)],
+    later: &[],
+};
+const UPSTREAM_TLS: Choice<UpstreamEncryption> = Choice {
+    words: &[
+        ("off", UpstreamEncryption::Off),
+        ("implicit", UpstreamEncryption::Implicit),
+        ("starttls", UpstreamEncryption::StartTls),
+    ],
+    later: &[],
 };
 const CLIENT_ADDRESSES: Choice<ClientAddress> = Choice {
     words: &[
         ("none", ClientAddress::None),
         ("proxy-v1", ClientAddress::ProxyV1),
         ("proxy-v2", ClientAddress::ProxyV2),
+        ("xclient", ClientAddress::Xclient),
+        ("imap-id", ClientAddress::ImapId),
+        ("transparent", ClientAddress::Transparent),
     ],
-    later: &["xclient", "imap-id", "transparent"],
+    later: &[],
 };
-const BALANCES: Choice<()> = Choice {
-    words: &[("least-connections", ())],
-    later: &["client-address"],
+const BALANCES: Choice<Balance> = Choice {
+    words: &[
+        ("least-connections", Balance::LeastConnections),
+        ("client-address", Balance::ClientAddress),
+    ],
+    later: &[],
 };
 
 /// The tables that refer to each other or compete for something, before they are joined. What
@@ -83,6 +100,10 @@ pub(super) struct ListenerTable<'a> {
     pub(super) accept_proxy_from: Vec<Spanned<Network>>,
     unknown_name: UnknownName,
     pub(super) idle_timeout: Option<Duration>,
+    /// Whether clients that are too old are handed over.
+    pub(super) legacy: bool,
+    pub(super) legacy_upstream: Option<Spanned<String>>,
+    pub(super) mx: bool,
 }
 
 impl<'a> ListenerTable<'a> {
@@ -107,15 +128,22 @@ impl<'a> ListenerTable<'a> {
                 .value("unknown_name", |value| UNKNOWN_NAMES.read(value))
                 .unwrap_or(unknown_name),
             idle_timeout: table.value("idle_timeout", value::time_limit),
+            legacy: table
+                .value("legacy", |value| LEGACY.read(value))
+                .unwrap_or(false),
+            legacy_upstream: table.located("legacy_upstream", value::name),
+            mx: table.value("mx", value::boolean).unwrap_or(false),
             table,
         }
     }
 
     fn join(self, upstreams: &Upstreams) -> Option<Listener> {
-        let upstream = match self.upstream {
-            Some(name) => Some(upstreams.get(name.get_ref())?),
-            None => None,
+        let look_up = |name: Option<Spanned<String>>| match name {
+            Some(name) => Some(Some(Arc::clone(upstreams.get(name.get_ref())?))),
+            None => Some(None),
         };
+        let upstream = look_up(self.upstream)?;
+        let legacy_upstream = look_up(self.legacy_upstream)?;
         let protocol = self.protocol?;
         Some(Listener {
             name: self.name?.into_inner(),
@@ -123,12 +151,15 @@ impl<'a> ListenerTable<'a> {
             protocol,
             encryption: self.encryption?,
             hostname: self.hostname,
-            upstream: upstream.cloned(),
+            upstream,
             accept_proxy_from: unlocated(self.accept_proxy_from),
             unknown_name: self.unknown_name,
             idle_timeout: self.idle_timeout.unwrap_or_else(|| protocol.idle_timeout()),
-            legacy: Legacy::Refuse,
-            mx: false,
+            legacy: match self.legacy {
+                true => Legacy::Passthrough(legacy_upstream),
+                false => Legacy::Refuse,
+            },
+            mx: self.mx,
         })
     }
 }
@@ -169,15 +200,22 @@ pub(super) struct UpstreamTable<'a> {
     pub(super) table: Table<'a>,
     pub(super) name: Option<Spanned<String>>,
     pub(super) servers: Vec<Spanned<ServerAddress>>,
+    pub(super) encryption: Option<UpstreamEncryption>,
+    pub(super) verification: Verification,
     pub(super) client_address: Option<ClientAddress>,
     connect_timeout: Duration,
+    greeting_timeout: Duration,
+    balance: Balance,
+    health_interval: Option<Duration>,
 }
 
 impl<'a> UpstreamTable<'a> {
     pub(super) fn read(table: Table<'a>, base: &Path) -> Self {
-        table.value("tls", |value| UPSTREAM_TLS.read(value));
-        table.value("balance", |value| BALANCES.read(value));
-        table.value("health_interval", value::no_health_checks);
+        let encryption = if table.has("tls") {
+            table.value("tls", |value| UPSTREAM_TLS.read(value))
+        } else {
+            Some(UpstreamEncryption::Off)
+        };
         Self {
             name: table.located("name", value::name),
             servers: table
@@ -187,10 +225,21 @@ impl<'a> UpstreamTable<'a> {
                     value::server(base),
                 )
                 .unwrap_or_default(),
+            encryption,
+            verification: verification(&table, base),
             client_address: table.value("client_address", |value| CLIENT_ADDRESSES.read(value)),
             connect_timeout: table
                 .value("connect_timeout", value::time_limit)
                 .unwrap_or(Duration::from_secs(5)),
+            greeting_timeout: table
+                .value("greeting_timeout", value::time_limit)
+                .unwrap_or(Duration::from_secs(300)),
+            balance: table
+                .value("balance", |value| BALANCES.read(value))
+                .unwrap_or(Balance::LeastConnections),
+            health_interval: table
+                .value("health_interval", value::interval)
+                .unwrap_or(Some(Duration::from_secs(10))),
             table,
         }
     }
@@ -199,19 +248,25 @@ impl<'a> UpstreamTable<'a> {
         Some(Arc::new(Upstream {
             name: self.name?.into_inner(),
             servers: unlocated(self.servers),
+            encryption: self.encryption?,
+            verification: self.verification,
             client_address: self.client_address.unwrap_or(ClientAddress::None),
             connect_timeout: self.connect_timeout,
-            encryption: UpstreamEncryption::Off,
-            verification: Verification {
-                verify: true,
-                trust: vec![TrustSource::System],
-                server_name: None,
-                pin: None,
-            },
-            greeting_timeout: Duration::from_secs(300),
-            balance: Balance::LeastConnections,
-            health_interval: None,
+            greeting_timeout: self.greeting_timeout,
+            balance: self.balance,
+            health_interval: self.health_interval,
         }))
+    }
+}
+
+/// `verify`, `trust`, `server_name` and `pin` of an upstream.
+fn verification(table: &Table<'_>, base: &Path) -> Verification {
+    let trust = table.full_list("trust", TRUST, value::trust_source(base));
+    Verification {
+        verify: table.value("verify", value::boolean).unwrap_or(true),
+        trust: trust.map_or_else(|| vec![TrustSource::System], unlocated),
+        server_name: table.value("server_name", value::host_name),
+        pin: table.value("pin", value::pin),
     }
 }
 

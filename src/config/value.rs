@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
@@ -33,10 +34,7 @@ pub(super) struct Choice<T: 'static> {
 impl<T: Copy> Choice<T> {
     pub(super) fn read(&self, value: &DeValue<'_>) -> Result<T, Refusal> {
         let words: Vec<_> = self.words.iter().map(|(word, _)| *word).collect();
-        let expected = match words.as_slice() {
-            [only] => format!("\"{only}\""),
-            words => format!("one of {}", words.join(", ")),
-        };
+        let expected = format!("one of {}", words.join(", "));
         let Some(text) = value.as_str() else {
             return Err(Refusal::Type(expected));
         };
@@ -124,11 +122,16 @@ pub(super) fn time_limit(value: &DeValue<'_>) -> Result<Duration, Refusal> {
     }
 }
 
-/// The interval between health checks, of which this version has none.
-pub(super) fn no_health_checks(value: &DeValue<'_>) -> Result<(), Refusal> {
+/// The interval between health checks; zero: none.
+pub(super) fn interval(value: &DeValue<'_>) -> Result<Option<Duration>, Refusal> {
+    const SHORTEST: Duration = Duration::from_millis(100);
     match duration(value)? {
-        Duration::ZERO => Ok(()),
-        _ => Err(Refusal::Later("\"0s\"".into())),
+        Duration::ZERO => Ok(None),
+        duration if duration < SHORTEST => {
+            let expected = "\"0s\" for none, or a duration from \"100ms\"";
+            Err(Refusal::Value(expected.into()))
+        }
+        duration => Ok(Some(duration)),
     }
 }
 
@@ -175,6 +178,15 @@ pub(super) fn trust_source(base: &Path) -> impl Fn(&DeValue<'_>) -> Result<Trust
             _ => None,
         })
     }
+}
+
+/// SHA-256 over a SubjectPublicKeyInfo, in Base64 (RFC 7469 section 2.4 writes pins so).
+pub(super) fn pin(value: &DeValue<'_>) -> Result<[u8; 32], Refusal> {
+    let expected = "the 44 characters of Base64 that `gatepost cert show` prints as SPKI pin";
+    text(value, expected, |text| {
+        let digest = BASE64.decode(text.as_bytes()).ok()?;
+        digest.try_into().ok()
+    })
 }
 
 /// The mode of the admin socket, in octal digits.
