@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use crate::wire::announced::Announced;
 use crate::wire::mail::MailProtocol;
 
 /// What is to be done in an opening.
@@ -121,8 +122,12 @@ impl Opening {
         todo!()
     }
 
-    /// TLS was begun, as [`Step::StartTls`] asked: appends what is to be said now.
-    pub fn encrypted(&mut self, say: &mut Vec<u8>) {
+    /// TLS was begun, as [`Step::StartTls`] asked: appends what is to be said now. Most servers
+    /// wait for us then; where nothing is to be said, the opening is done at once.
+    ///
+    /// # Errors
+    /// The connection is to be closed.
+    pub fn encrypted(&mut self, say: &mut Vec<u8>) -> Result<Step, OpeningError> {
         let _ = say;
         todo!()
     }
@@ -135,6 +140,18 @@ impl Opening {
         let _ = (bytes, say);
         todo!()
     }
+
+    /// The server has closed the connection: what was learnt, if nothing but its farewell was
+    /// still to come (a probe).
+    pub fn closed(&mut self) -> Option<Opened> {
+        todo!()
+    }
+}
+
+/// What a server said of itself in an opening.
+pub fn announced(protocol: MailProtocol, opened: &Opened) -> Announced {
+    let _ = (protocol, opened);
+    todo!()
 }
 
 impl OpeningError {
