@@ -72,6 +72,11 @@ impl ClientCapabilities {
         Self(self.0 & (curves | !ECDSA))
     }
 
+    /// Whether there is no key whose signatures it can verify.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether such a client can verify a signature of such a key.
     pub fn can_verify(self, key: KeyType) -> bool {
         let kind = match key {
@@ -195,6 +200,7 @@ mod tests {
         ] {
             let client = ClientCapabilities::from_schemes(schemes);
             assert_eq!(verifiable(client), keys, "{schemes:?}");
+            assert_eq!(client.is_empty(), keys.is_empty());
         }
     }
 
