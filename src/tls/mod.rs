@@ -9,9 +9,11 @@ mod resolver;
 mod server;
 mod session;
 mod ticketer;
+mod unsuited;
 
 pub use buffer::Buffer;
 pub use resolver::Chosen;
 pub use server::{Provider, ServerTls};
 pub use session::{Alert, Negotiated, Opened, Session, TlsError};
 pub use ticketer::Ticketer;
+pub use unsuited::Unsuited;

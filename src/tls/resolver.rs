@@ -6,10 +6,9 @@ use std::sync::{Arc, OnceLock};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::cert::{
-    ClientCapabilities, Credential, DnsName, LiveIndex, Matched, Query, Rank, Selected, UnknownName,
-};
+use crate::cert::{Credential, DnsName, LiveIndex, Matched, Query, Rank, Selected, UnknownName};
 use crate::time::Clock;
+use crate::tls::unsuited::{tls12_capabilities, tls13_capabilities};
 
 /// What was chosen, and why: for the log and the metrics.
 #[derive(Clone, Debug)]
@@ -24,8 +23,7 @@ pub struct Chosen {
 
 /// The resolver of one connection.
 ///
-/// rustls asks it once the versions and suites are settled, and has by then reduced the
-/// client's signature schemes to those that its suites can use.
+/// rustls asks it once the version is settled.
 #[derive(Debug)]
 pub(super) struct ConnectionResolver {
     pub(super) index: LiveIndex,
@@ -34,8 +32,7 @@ pub(super) struct ConnectionResolver {
     pub(super) assumed: Option<Arc<DnsName>>,
     pub(super) local: IpAddr,
     pub(super) unknown_name: UnknownName,
-    /// Whether TLS 1.2 will be spoken: there the curve of an ECDSA key must be among the
-    /// client's groups too (RFC 8422 section 5.1).
+    /// Whether TLS 1.2 will be spoken.
     pub(super) tls12: bool,
     pub(super) chosen: OnceLock<Chosen>,
 }
@@ -46,10 +43,11 @@ impl ResolvesServerCert for ConnectionResolver {
         if let Some(chosen) = self.chosen.get() {
             return Some(Arc::clone(&chosen.credential.certified_key));
         }
-        let mut client = ClientCapabilities::from_schemes(hello.signature_schemes());
-        if self.tls12 {
-            client = client.without_curves_missing_from(hello.named_groups());
-        }
+        let schemes = hello.signature_schemes();
+        let client = match self.tls12 {
+            true => tls12_capabilities(hello.cipher_suites(), schemes, hello.named_groups()),
+            false => tls13_capabilities(schemes),
+        };
         let query = Query {
             server_name: self.server_name.as_deref(),
             assumed: self.assumed.as_deref(),

@@ -12,7 +12,7 @@ use crate::cert::{ClientCapabilities, DnsName, LiveIndex, Query, Selected, Unkno
 use crate::config::{Listener, Protocol, Tls, TlsVersion};
 use crate::time::Clock;
 use crate::tls::resolver::ConnectionResolver;
-use crate::tls::{Session, Ticketer, TlsError};
+use crate::tls::{Session, Ticketer, TlsError, Unsuited};
 use crate::wire::client_hello::ClientHello;
 
 const FROM_1_2: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -21,8 +21,9 @@ const FROM_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
 /// The cryptography of the process; one for all listeners of one configuration.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    crypto: Arc<CryptoProvider>,
-    versions: &'static [&'static SupportedProtocolVersion],
+    pub(super) crypto: Arc<CryptoProvider>,
+    /// The best first.
+    pub(super) versions: &'static [&'static SupportedProtocolVersion],
 }
 
 impl Provider {
@@ -49,6 +50,7 @@ impl Provider {
 /// Everything that the TLS of a listener's connections has in common.
 #[derive(Debug)]
 pub struct ServerTls {
+    provider: Provider,
     config: ServerConfig,
     index: LiveIndex,
     clock: Clock,
@@ -85,6 +87,7 @@ impl ServerTls {
         // A client uses a ticket once, and gets a new one with the connection that used it.
         config.send_tls13_tickets = 1;
         Ok(Self {
+            provider: provider.clone(),
             config,
             index,
             clock,
@@ -116,6 +119,11 @@ impl ServerTls {
         let mut config = self.config.clone();
         config.cert_resolver = Arc::clone(&resolver) as _;
         Session::new(Arc::new(config), resolver)
+    }
+
+    /// Why a client with this ClientHello cannot be served, whatever name it asks for.
+    pub fn unsuited(&self, hello: &ClientHello) -> Option<Unsuited> {
+        self.provider.unsuited(hello)
     }
 
     /// Whether the name is one that this listener refuses at once.

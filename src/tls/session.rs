@@ -9,6 +9,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 
 use crate::tls::resolver::ConnectionResolver;
 use crate::tls::{Buffer, Chosen};
+use crate::wire::client_hello;
 
 /// Bytes of handshake answers, alerts and key updates that may wait to be sent. A handshake
 /// flight with a long chain fits; a peer that asks for key updates without end does not.
@@ -258,6 +259,8 @@ fn append(
 pub enum Alert {
     /// handshake_failure
     HandshakeFailure,
+    /// protocol_version
+    ProtocolVersion,
     /// decode_error
     DecodeError,
     /// unrecognized_name
@@ -273,6 +276,7 @@ impl Alert {
         let description = match self {
             Self::HandshakeFailure => 40,
             Self::DecodeError => 50,
+            Self::ProtocolVersion => 70,
             Self::UnrecognizedName => 112,
         };
         [ALERT, 3, 3, 0, 2, FATAL, description]
@@ -280,21 +284,9 @@ impl Alert {
 }
 
 /// The OpenSSL name of a suite.
-fn suite_name(suite: rustls::CipherSuite) -> &'static str {
-    use rustls::CipherSuite as Suite;
-
-    match suite {
-        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        other => other.as_str().unwrap_or("unknown"),
-    }
+pub(super) fn suite_name(suite: rustls::CipherSuite) -> &'static str {
+    let name = client_hello::suite_name(suite.into());
+    name.or_else(|| suite.as_str()).unwrap_or("unknown")
 }
 
 #[cfg(test)]
@@ -315,7 +307,7 @@ mod tests {
     use crate::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
     use crate::time::Clock;
     use crate::tls::{Provider, ServerTls, Ticketer};
-    use crate::wire::client_hello::{self, ClientHello};
+    use crate::wire::client_hello::ClientHello;
 
     const NAME: &str = "mail.example.test";
 
