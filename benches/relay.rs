@@ -88,6 +88,7 @@ async fn start(folder: &Path) -> Server {
         [[upstream]]
         name = "echo"
         servers = ["{address}"]
+        health_interval = "0s"
         "#
     );
     let (config, _) = config::parse(&text, &folder.join("proxy.toml")).expect("a good text");

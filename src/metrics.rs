@@ -80,6 +80,8 @@ struct Vectors {
     handshake_failures: IntCounterVec,
     handshake_seconds: HistogramVec,
     selections: IntCounterVec,
+    starttls: IntCounterVec,
+    starttls_injections: IntCounterVec,
     received: IntCounterVec,
     sent: IntCounterVec,
     not_after: IntGaugeVec,
@@ -316,6 +318,16 @@ impl Vectors {
                 "Certificates chosen, by line of the selection table.",
                 &["listener", "rank"],
             ),
+            starttls: registrar.counters(
+                "starttls_total",
+                "Connections of listeners with STARTTLS, by what came of it.",
+                &["listener", "outcome"],
+            ),
+            starttls_injections: registrar.counters(
+                "starttls_injections_total",
+                "Connections ended because bytes in clear came behind STARTTLS.",
+                &["listener"],
+            ),
             received: registrar.counters(
                 "received_bytes_total",
                 "Bytes of the relayed stream read, by side.",
@@ -338,17 +350,17 @@ impl Vectors {
             ),
             up: registrar.gauges(
                 "upstream_up",
-                "Whether the last connect to the server succeeded.",
+                "Whether the server answered last time.",
                 &["upstream", "server"],
             ),
             connect_seconds: registrar.histograms(
                 "upstream_connect_seconds",
-                "How long connects to the upstream took that succeeded.",
+                "How long it took until it was the client's turn.",
                 &["upstream"],
             ),
             upstream_errors: registrar.counters(
                 "upstream_errors_total",
-                "Connects to servers of the upstream that failed.",
+                "Servers of the upstream that could not be used.",
                 &["upstream", "reason"],
             ),
             reloads: registrar.counters(
@@ -370,6 +382,8 @@ impl Vectors {
             &self.handshakes,
             &self.handshake_failures,
             &self.selections,
+            &self.starttls,
+            &self.starttls_injections,
             &self.received,
             &self.sent,
         ] {
@@ -443,6 +457,16 @@ impl ListenerMetrics {
     /// Counts a handshake that failed.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.rare(&self.vectors.handshake_failures, &[&self.name, reason]);
+    }
+
+    /// Counts what came of STARTTLS on a connection.
+    pub fn starttls(&self, outcome: &'static str) {
+        self.rare(&self.vectors.starttls, &[&self.name, outcome]);
+    }
+
+    /// Counts a connection on which bytes in clear came behind STARTTLS.
+    pub fn starttls_injection(&self) {
+        self.rare(&self.vectors.starttls_injections, &[&self.name]);
     }
 
     /// Counts a choice of certificate by its rank; 0 where none could be served.

@@ -36,7 +36,7 @@ upstream = "echo"
 }
 
 fn upstream(server: SocketAddr) -> String {
-    format!("\n[[upstream]]\nname = \"echo\"\nservers = [\"{server}\"]\n")
+    format!("\n[[upstream]]\nname = \"echo\"\nservers = [\"{server}\"]\nhealth_interval = \"0s\"\n")
 }
 
 /// A site with a certificate for [`NAME`].

@@ -134,6 +134,7 @@ upstream = "behind"
 name = "behind"
 servers = ["{upstream}"]
 connect_timeout = "5m"
+health_interval = "0s"
 "#
     )
 }

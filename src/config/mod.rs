@@ -331,6 +331,14 @@ pub enum ClientAddress {
 }
 
 impl Protocol {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+
+    /// A number below [`Self::COUNT`] that is its own.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
     /// As it is written in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -392,6 +400,14 @@ impl Protocol {
 }
 
 impl Encryption {
+    /// Whether a client is first spoken to in clear.
+    pub fn begins_in_clear(self) -> bool {
+        match self {
+            Self::StartTls | Self::StartTlsOptional | Self::Off => true,
+            Self::Implicit | Self::Passthrough => false,
+        }
+    }
+
     /// As it is written in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {

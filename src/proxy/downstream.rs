@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use crate::proxy::boundary::{Ciphertext, Clear, Client};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::socket::Socket;
 use crate::tls::{Buffer, Session, TlsError};
@@ -44,7 +45,8 @@ const TICKET_ROOM: usize = Buffer::SPARE;
 
 impl Downstream {
     /// A client in clear, or one whose TLS passes through.
-    pub(super) fn plain(socket: Socket, inbound: Inbound) -> Self {
+    pub(super) fn plain<Phase>(client: Client<Phase>) -> Self {
+        let (socket, inbound) = client.into_parts();
         Self::new(socket, None, inbound, Vec::new())
     }
 
@@ -52,12 +54,12 @@ impl Downstream {
     /// ticket, for which nobody waits: it is held back, to be sent with the first data.
     /// `closed` is whether the client has said close_notify already.
     pub(super) fn tls(
-        socket: Socket,
+        client: Client<Ciphertext>,
         session: Box<Session>,
-        inbound: Inbound,
         ticket: Vec<u8>,
         closed: bool,
     ) -> Self {
+        let (socket, inbound) = client.into_parts();
         Self {
             closed,
             ..Self::new(socket, Some(session), inbound, ticket)
@@ -75,6 +77,13 @@ impl Downstream {
             holding: !control.is_empty() && control.len() <= TICKET_ROOM,
             control,
         }
+    }
+
+    /// The connection of a client in clear, for TLS to begin on it. What the relay has read is
+    /// its to account for: nothing is kept here but what was never looked at.
+    pub(super) fn into_client(self) -> Client<Clear> {
+        debug_assert!(self.tls.is_none(), "TLS is begun once");
+        Client::with_unread(self.socket, self.inbound)
     }
 
     /// Whether a session ticket is held back.
@@ -193,8 +202,14 @@ impl Downstream {
             self.queue(plain)?;
             poll_fn(|cx| self.poll_flush(cx)).await?;
         }
+        self.part().await
+    }
+
+    /// Ends a connection whose client has got its last word, as TLS ends.
+    pub(super) async fn part(&mut self) -> Result<(), DownstreamError> {
         self.close()?;
         poll_fn(|cx| self.poll_flush(cx)).await?;
-        Ok(poll_fn(|cx| self.poll_shutdown(cx)).await?)
+        self.socket.linger().await;
+        Ok(())
     }
 }

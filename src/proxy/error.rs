@@ -3,15 +3,20 @@
 use std::io;
 
 use crate::proxy::DownstreamError;
-use crate::tls::TlsError;
+use crate::proxy::upstream::ConnectError;
+use crate::tls::{TlsError, Unsuited};
 use crate::wire::client_hello::HelloError;
+use crate::wire::guard::GuardError;
 use crate::wire::proxy_protocol::ProxyError;
+use crate::wire::starttls::Reason;
 
 /// The stages of the path, in order; label `stage` of the metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// PROXY header from the load balancer before us.
     Identify,
+    /// What is said in clear on a listener with STARTTLS.
+    Preamble,
     /// TLS with the client.
     Handshake,
     /// Finding the upstream for the name.
@@ -38,6 +43,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identify => "identify",
+            Self::Preamble => "preamble",
             Self::Handshake => "handshake",
             Self::Route => "route",
             Self::Connect => "connect",
@@ -66,8 +72,8 @@ pub enum SessionError {
     /// The client went away before the relay.
     #[error("the client closed before it was done")]
     Closed(Stage),
-    /// PROXY header or handshake took too long.
-    #[error("not done within handshake_timeout")]
+    /// PROXY header, handshake or plaintext phase took too long.
+    #[error("not done within handshake_timeout or preamble_timeout")]
     Timeout(Stage),
     /// A PROXY header is required of this sender, and this is none.
     #[error("no PROXY header from a sender in accept_proxy_from")]
@@ -75,21 +81,33 @@ pub enum SessionError {
     /// More connections from this client than connections_per_client.
     #[error("more connections from this client than connections_per_client")]
     ClientLimit,
+    /// The client ended in clear, or was ended there.
+    #[error("ended before STARTTLS")]
+    Preamble(Reason),
+    /// Bytes in clear came behind STARTTLS.
+    #[error("bytes in clear came behind STARTTLS")]
+    Injection,
     /// Not the beginning of TLS.
     #[error("not a ClientHello")]
     Hello(#[source] HelloError),
     /// TLS failed.
     #[error("the TLS handshake failed")]
     Handshake(#[source] TlsError),
+    /// The client is too old for our TLS.
+    #[error("the client offers no TLS of ours")]
+    Unsuited(Unsuited),
     /// No certificate for the name, and the listener refuses unknown names.
     #[error("no certificate for the name, and unknown_name is \"reject\"")]
     UnknownName,
     /// No route takes the name, and the listener has no upstream.
     #[error("no route takes the name, and the listener has no upstream")]
     NoRoute,
-    /// No server of the upstream could be reached.
-    #[error("no server of the upstream could be reached")]
-    Connect(&'static str),
+    /// No server of the upstream could be used, or the one that could refuses this client.
+    #[error("no server of the upstream takes the client")]
+    Connect(ConnectError),
+    /// What one of the two said before login cannot be passed on.
+    #[error("the dialogue before login cannot go on")]
+    Guard(#[source] GuardError),
     /// The client's end failed during the relay.
     #[error("the client's end failed")]
     Downstream(#[source] DownstreamError),
@@ -110,10 +128,19 @@ impl SessionError {
         match self {
             Self::Io(stage, _) | Self::Closed(stage) | Self::Timeout(stage) => *stage,
             Self::ProxyHeader(_) | Self::ClientLimit => Stage::Identify,
-            Self::Hello(_) | Self::Handshake(_) | Self::UnknownName => Stage::Handshake,
+            Self::Preamble(_) => Stage::Preamble,
+            Self::Hello(_)
+            | Self::Handshake(_)
+            | Self::Unsuited(_)
+            | Self::Injection
+            | Self::UnknownName => Stage::Handshake,
             Self::NoRoute => Stage::Route,
             Self::Connect(_) => Stage::Connect,
-            Self::Downstream(_) | Self::Upstream(_) | Self::Idle | Self::Drained => Stage::Relay,
+            Self::Downstream(_)
+            | Self::Upstream(_)
+            | Self::Guard(_)
+            | Self::Idle
+            | Self::Drained => Stage::Relay,
         }
     }
 
@@ -123,7 +150,9 @@ impl SessionError {
             Self::Handshake(TlsError::NoUsableKey) | Self::Drained | Self::ClientLimit => {
                 Party::Internal
             }
-            Self::Connect(_) | Self::Upstream(_) => Party::Upstream,
+            Self::Connect(_) | Self::Upstream(_) | Self::Guard(GuardError::Server) => {
+                Party::Upstream
+            }
             _ => Party::Downstream,
         }
     }
@@ -139,9 +168,18 @@ impl SessionError {
             Self::Hello(HelloError::NotTls) => "not-tls",
             Self::Hello(_) => "malformed",
             Self::Handshake(error) => tls_reason(error),
+            Self::Preamble(reason) => reason.as_str(),
+            Self::Injection | Self::Guard(GuardError::Injection) => "injection",
+            Self::Unsuited(Unsuited::Version) => "version",
+            Self::Unsuited(Unsuited::Parameters) => "no-shared-parameters",
             Self::UnknownName => "unknown-name",
             Self::NoRoute => "no-route",
-            Self::Connect(reason) => reason,
+            Self::Connect(ConnectError::Unavailable(reason)) => reason,
+            Self::Connect(ConnectError::Refused(_)) => "greeting-refused",
+            Self::Guard(GuardError::LineTooLong) => "line-too-long",
+            Self::Guard(GuardError::LiteralTooLong) => "literal-too-long",
+            Self::Guard(GuardError::Ambiguous) => "ambiguous-end",
+            Self::Guard(GuardError::Server) => "malformed-answer",
             Self::Downstream(DownstreamError::Io(error)) => io_reason(error),
             Self::Downstream(DownstreamError::Tls(error)) => tls_reason(error),
             Self::Idle => "idle",
@@ -213,7 +251,19 @@ mod tests {
                 "handshake internal no-usable-key",
             ),
             (SessionError::NoRoute, "route downstream no-route"),
-            (SessionError::Connect("refused"), "connect upstream refused"),
+            (
+                SessionError::Connect(ConnectError::Unavailable("refused")),
+                "connect upstream refused",
+            ),
+            (
+                SessionError::Preamble(Reason::LineTooLong),
+                "preamble downstream line-too-long",
+            ),
+            (SessionError::Injection, "handshake downstream injection"),
+            (
+                SessionError::Guard(GuardError::Server),
+                "relay upstream malformed-answer",
+            ),
             (SessionError::Upstream(reset()), "relay upstream reset"),
             (SessionError::Idle, "relay downstream idle"),
             (SessionError::Drained, "relay internal drained"),

@@ -1,11 +1,14 @@
 //! The path of a connection, from accept to its end.
 //!
-//! `listener` accepts, `session` is the path itself, `downstream` and `upstream` are its two
-//! ends and `relay` what happens between them. What a connection needs is taken at accept
+//! `listener` accepts, `session` is the path itself, `boundary` what a client's end is before TLS
+//! and after, `downstream` and `upstream` are its two ends, `relay` what happens between them,
+//! and `guarded` what of it does not happen before login. What a connection needs is taken at accept
 //! ([`Active`]) and kept to its end; only the certificate is looked up later, at ClientHello.
 
+mod boundary;
 mod downstream;
 mod error;
+mod guarded;
 mod inbound;
 mod limits;
 mod listener;
@@ -22,4 +25,4 @@ pub use limits::{ClientLimit, ConnectionLimit};
 pub use listener::{Acceptor, Ending, bind};
 pub use route::RouteTable;
 pub use session::Active;
-pub use upstream::{ServerStatus, Upstream};
+pub use upstream::{ConnectError, ServerStatus, Upstream};

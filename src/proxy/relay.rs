@@ -1,19 +1,23 @@
-//! Passing bytes on, both ways, until both sides are done.
+//! Passing bytes on, both ways, until both sides are done; through the guard of a mail session
+//! as long as it has one.
 //!
 //! A direction reads into a pooled buffer, and gives it back when its bytes are written: a
 //! silent connection holds none. An end is passed on as an end, a reset as a reset.
 
 use std::future::poll_fn;
 use std::io;
+use std::ops::AddAssign;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::metrics::ListenerMetrics;
 use crate::proxy::SessionError;
+use crate::proxy::boundary::{Clear, Client};
 use crate::proxy::downstream::{Downstream, DownstreamError};
+use crate::proxy::guarded::{Guarded, Verdict};
 use crate::proxy::socket::Socket;
 use crate::tls::Buffer;
 
@@ -24,6 +28,9 @@ const TURN: usize = 16;
 /// How long a session ticket waits for data to go with.
 const TICKET_PATIENCE: Duration = Duration::from_millis(3);
 
+/// How long a client may take to hear the end of its session.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// Both ends of a connection.
 #[derive(Debug)]
 pub(super) struct Relay<'m> {
@@ -32,12 +39,35 @@ pub(super) struct Relay<'m> {
     metrics: &'m ListenerMetrics,
     /// From the client, not yet written to the server.
     pending: Option<Buffer>,
+    /// Stands between the two until login.
+    guarded: Option<Box<Guarded>>,
+    /// Whether the guard has got an answer of the server that may let it pass on more.
+    answered: bool,
     /// Why nothing more can be written to the server. What it said before it went away still
     /// goes to the client: why it refuses a message, say, in the middle of it.
     broken: Option<io::Error>,
     up: Direction,
     down: Direction,
     pub(super) bytes: Bytes,
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Both sides were done.
+    Done,
+    /// The client was told to go ahead with STARTTLS.
+    StartTls,
+}
+
+/// What came of consulting the guard.
+enum Consulted {
+    /// Nothing is in the way.
+    Go,
+    /// The client's end got something to be flushed.
+    Said,
+    /// TLS begins with the client.
+    StartTls,
 }
 
 /// Plaintext bytes passed on.
@@ -47,6 +77,13 @@ pub(super) struct Bytes {
     pub(super) up: u64,
     /// From the server to the client.
     pub(super) down: u64,
+}
+
+impl AddAssign for Bytes {
+    fn add_assign(&mut self, more: Self) {
+        self.up += more.up;
+        self.down += more.down;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +100,7 @@ impl<'m> Relay<'m> {
         downstream: Downstream,
         upstream: Socket,
         early: Option<Buffer>,
+        guarded: Option<Box<Guarded>>,
         metrics: &'m ListenerMetrics,
     ) -> Self {
         let mut this = Self {
@@ -70,6 +108,8 @@ impl<'m> Relay<'m> {
             upstream,
             metrics,
             pending: None,
+            guarded,
+            answered: false,
             broken: None,
             up: Direction::Open,
             down: Direction::Open,
@@ -81,8 +121,9 @@ impl<'m> Relay<'m> {
         this
     }
 
-    /// Runs until both sides are done, one fails, or nothing is said for `idle`.
-    pub(super) async fn run(&mut self, idle: Duration) -> Result<(), SessionError> {
+    /// Runs until both sides are done, one fails, nothing is said for `idle`, or the client
+    /// begins TLS.
+    pub(super) async fn run(&mut self, idle: Duration) -> Result<Ended, SessionError> {
         let patience = match self.downstream.is_holding() {
             true => TICKET_PATIENCE,
             false => idle,
@@ -96,7 +137,7 @@ impl<'m> Relay<'m> {
                 heard = Instant::now();
             }
             match done {
-                Poll::Ready(()) => Poll::Ready(Ok(())),
+                Poll::Ready(ended) => Poll::Ready(Ok(ended)),
                 Poll::Pending => self.poll_timer(cx, timer.as_mut(), heard + idle),
             }
         })
@@ -110,7 +151,7 @@ impl<'m> Relay<'m> {
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
         deadline: Instant,
-    ) -> Poll<Result<(), SessionError>> {
+    ) -> Poll<Result<Ended, SessionError>> {
         while timer.as_mut().poll(cx).is_ready() {
             if self.downstream.is_holding() {
                 self.downstream.release();
@@ -126,16 +167,25 @@ impl<'m> Relay<'m> {
         Poll::Pending
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
-        // Upwards first: what TLS has to answer to what it read goes out with the way down.
-        let up = self.poll_up(cx)?;
-        let down = self.poll_down(cx)?;
-        if up.is_pending() || down.is_pending() {
-            return Ok(Poll::Pending);
-        }
-        match self.broken.take() {
-            None => Ok(Poll::Ready(())),
-            Some(error) => Err(SessionError::Upstream(error)),
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<Ended>, SessionError> {
+        loop {
+            // Upwards first: what TLS has to answer to what it read goes out with the way down.
+            let up = self.poll_up(cx)?;
+            let down = self.poll_down(cx)?;
+            if down == Poll::Ready(Ended::StartTls) {
+                return Ok(down);
+            }
+            // The server's answer may let go up what the client has said already.
+            if std::mem::take(&mut self.answered) {
+                continue;
+            }
+            if up.is_pending() || down.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            return match self.broken.take() {
+                None => Ok(down),
+                Some(error) => Err(SessionError::Upstream(error)),
+            };
         }
     }
 
@@ -155,6 +205,18 @@ impl<'m> Relay<'m> {
                     self.up = Direction::Done;
                     break;
                 }
+            }
+            if self
+                .guarded
+                .as_ref()
+                .is_some_and(|guarded| guarded.is_holding())
+            {
+                if self.down == Direction::Open {
+                    return Ok(Poll::Pending);
+                }
+                // What is held waits for an answer that will not come.
+                self.up = Direction::Done;
+                break;
             }
             let mut plain = Buffer::take();
             match self.downstream.poll_recv(cx, &mut plain) {
@@ -181,6 +243,14 @@ impl<'m> Relay<'m> {
     }
 
     fn poll_write_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(guarded) = &mut self.guarded {
+            while !guarded.up.is_empty() {
+                let n = ready!(self.upstream.poll_write(cx, guarded.up.rest()))?;
+                guarded.up.sent(n);
+                self.bytes.up += n as u64;
+                self.metrics.sent_upstream.inc_by(n as u64);
+            }
+        }
         if let Some(plain) = &mut self.pending {
             while !plain.is_empty() {
                 let n = ready!(self.upstream.poll_write(cx, plain.filled()))?;
@@ -190,16 +260,19 @@ impl<'m> Relay<'m> {
             }
             self.pending = None;
         }
-        Poll::Ready(Ok(()))
+        self.upstream.poll_flush(cx)
     }
 
     fn received(&mut self, plain: Buffer) {
         let n = plain.filled().len() as u64;
         self.metrics.received_downstream.inc_by(n);
-        self.pending = Some(plain);
+        match &mut self.guarded {
+            Some(guarded) => guarded.client_said(plain),
+            None => self.pending = Some(plain),
+        }
     }
 
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, SessionError> {
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<Ended>, SessionError> {
         let failed = |error: DownstreamError| SessionError::Downstream(error);
         let mut turn = 0..TURN;
         loop {
@@ -211,8 +284,13 @@ impl<'m> Relay<'m> {
             if flushed.map_err(|e| failed(e.into()))?.is_pending() {
                 return Ok(Poll::Pending);
             }
+            match self.consult()? {
+                Consulted::Go => {}
+                Consulted::Said => continue,
+                Consulted::StartTls => return Ok(Poll::Ready(Ended::StartTls)),
+            }
             match self.down {
-                Direction::Done => return Ok(Poll::Ready(())),
+                Direction::Done => return Ok(Poll::Ready(Ended::Done)),
                 Direction::Ending => {
                     // As above: a close that follows at once says it too.
                     if self.up != Direction::Done {
@@ -241,11 +319,54 @@ impl<'m> Relay<'m> {
                     plain.advance(n);
                     self.bytes.down += n as u64;
                     self.metrics.received_upstream.inc_by(n as u64);
-                    self.downstream.queue(plain).map_err(|e| failed(e.into()))?;
-                    self.metrics.sent_downstream.inc_by(n as u64);
+                    match &mut self.guarded {
+                        Some(guarded) => {
+                            guarded.server_said(plain.filled());
+                            self.answered = true;
+                        }
+                        None => self.say(plain)?,
+                    }
                 }
             }
         }
+    }
+
+    /// Hands plaintext to the client's end, which has sent everything before.
+    fn say(&mut self, plain: Buffer) -> Result<(), SessionError> {
+        let n = plain.filled().len() as u64;
+        let queued = self.downstream.queue(plain);
+        queued.map_err(|error| SessionError::Downstream(error.into()))?;
+        self.metrics.sent_downstream.inc_by(n);
+        Ok(())
+    }
+
+    /// Says what the guard has to say to the client, or does what it wants next.
+    fn consult(&mut self) -> Result<Consulted, SessionError> {
+        let Some(guarded) = &mut self.guarded else {
+            return Ok(Consulted::Go);
+        };
+        if !guarded.down.is_empty() {
+            let mut plain = Buffer::take();
+            guarded.down.fill(&mut plain);
+            self.say(plain)?;
+            return Ok(Consulted::Said);
+        }
+        match guarded.verdict() {
+            Verdict::Guard => Ok(Consulted::Go),
+            Verdict::StartTls => Ok(Consulted::StartTls),
+            Verdict::End(error) => Err(SessionError::Guard(error)),
+            Verdict::Release(held) => {
+                self.guarded = None;
+                self.pending = held;
+                self.answered = true;
+                Ok(Consulted::Go)
+            }
+        }
+    }
+
+    /// The client's connection, for TLS to begin on it.
+    pub(super) fn into_client(self) -> Client<Clear> {
+        self.downstream.into_client()
     }
 
     /// Lets the other end know how this one ended: a TLS alert where TLS failed, a reset
@@ -256,6 +377,11 @@ impl<'m> Relay<'m> {
                 self.upstream.reset_on_close();
             }
             SessionError::Upstream(error) if is_reset(error) => self.downstream.reset_on_close(),
+            // The client has got its last word.
+            SessionError::Guard(_) => {
+                // In a box: what is rare does not make every session larger.
+                let _ = Box::pin(timeout(LAST_WORD, self.downstream.part())).await;
+            }
             SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained => {
                 let _ = self.downstream.close();
                 // What the socket takes at once: the connection is given up either way.

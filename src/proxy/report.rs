@@ -10,6 +10,7 @@ use crate::proxy::session::Active;
 use crate::proxy::upstream::Lease;
 use crate::proxy::{Party, SessionError, Stage, Upstream};
 use crate::tls::{Chosen, Negotiated, TlsError};
+use crate::wire::guard::GuardError;
 
 /// Collected along the path.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub(super) struct Report {
     pub(super) server_name: Option<Arc<DnsName>>,
     pub(super) chosen: Option<Chosen>,
     pub(super) negotiated: Option<Negotiated>,
+    /// On listeners with STARTTLS, what came of it; label `outcome` of the metrics.
+    pub(super) starttls: Option<&'static str>,
+    /// What a client offered that is too old for our TLS.
+    pub(super) offered: Option<String>,
     /// Where it was routed to.
     pub(super) upstream: Option<Arc<Upstream>>,
     /// The server that it was connected to.
@@ -35,6 +40,8 @@ impl Report {
             server_name: None,
             chosen: None,
             negotiated: None,
+            starttls: None,
+            offered: None,
             upstream: None,
             lease: None,
             bytes: Bytes::default(),
@@ -48,6 +55,9 @@ impl Report {
             Err(error) => (error.stage(), error.party(), error.reason()),
         };
         active.metrics.ended(stage.as_str(), party.as_str(), reason);
+        if let Some(outcome) = self.starttls {
+            active.metrics.starttls(outcome);
+        }
         if let Err(error) = outcome {
             count_refusal(active, error);
             let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -69,6 +79,8 @@ impl Report {
             tls = self.negotiated.map(|tls| tls.version),
             suite = self.negotiated.map(|tls| tls.suite),
             resumed = self.negotiated.map(|tls| tls.resumed),
+            starttls = self.starttls,
+            offered = self.offered,
             upstream = self.upstream.as_ref().map(|upstream| &*upstream.config().name),
             server = self.lease.as_ref().map(Lease::server),
             bytes_up = self.bytes.up,
@@ -92,6 +104,9 @@ fn count_refusal(active: &Active, error: &SessionError) {
         | SessionError::ClientLimit
         | SessionError::UnknownName
         | SessionError::NoRoute => active.metrics.refused(error.reason()),
+        SessionError::Injection | SessionError::Guard(GuardError::Injection) => {
+            active.metrics.starttls_injection();
+        }
         _ if error.stage() == Stage::Handshake => active.metrics.handshake_failed(error.reason()),
         _ => {}
     }

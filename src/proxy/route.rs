@@ -40,6 +40,12 @@ impl RouteTable {
         }
     }
 
+    /// Everywhere that it leads, some more than once.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let routed = self.exact.values().chain(self.wildcard.values());
+        routed.chain(&self.default)
+    }
+
     /// Exact before wildcard before the listener's own upstream.
     pub fn find(&self, name: Option<&DnsName>) -> Option<&Arc<Upstream>> {
         let routed = name.and_then(|name| {

@@ -1,30 +1,33 @@
 //! The path of one connection, stage by stage.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cert::DnsName;
-use crate::config::{Encryption, Listener};
+use crate::config::{Encryption, Legacy, Listener, Protocol};
 use crate::metrics::ListenerMetrics;
+use crate::proxy::boundary::{Arrived, Ciphertext, Clear, Client, Injection};
 use crate::proxy::downstream::Downstream;
-use crate::proxy::inbound::Inbound;
+use crate::proxy::guarded::Guarded;
 use crate::proxy::limits::{ClientLimit, Counted};
 use crate::proxy::listener::Ending;
-use crate::proxy::relay::Relay;
+use crate::proxy::relay::{Ended, Relay};
 use crate::proxy::report::Report;
 use crate::proxy::route::RouteTable;
 use crate::proxy::socket::Socket;
+use crate::proxy::upstream::{ConnectError, Connected, Purpose, Request, Upstream};
 use crate::proxy::{SessionError, Stage};
 use crate::tls::{Alert, Buffer, ServerTls, Session};
-use crate::wire::client_hello::{self, ClientHello};
+use crate::wire::client_hello::{self, ClientHello, HelloError};
+use crate::wire::guard::{Guard, Mode};
 use crate::wire::mail;
 use crate::wire::proxy_protocol::{self, Announcement, Received, SslInfo};
+use crate::wire::starttls::{Forward, Policy, Preamble, Reason, Step};
 
 /// A listener at work: everything that its connections need. A connection takes it at
 /// accept and keeps it to its end; a reload puts another one in its place.
@@ -40,8 +43,13 @@ pub struct Active {
     pub metrics: Arc<ListenerMetrics>,
     /// How many connections a client may have, over all listeners.
     pub client_limit: Arc<ClientLimit>,
-    /// How long PROXY header and TLS handshake may take together.
+    /// Where clients go that are too old for our TLS, if not where their name is routed.
+    pub legacy: Option<Arc<Upstream>>,
+    /// How long PROXY header and TLS handshake may take together, and a handshake after
+    /// STARTTLS.
     pub handshake_timeout: Duration,
+    /// How long a client may speak in clear before STARTTLS.
+    pub preamble_timeout: Duration,
     /// The name in our own words to clients of this listener.
     pub hostname: Arc<str>,
     /// Whether the end of each connection is logged.
@@ -55,11 +63,31 @@ pub(super) struct Endpoints {
     pub(super) local: SocketAddr,
 }
 
-/// The client's end, ready for an upstream.
-struct Ready {
-    downstream: Downstream,
-    /// Plaintext that came with the last message of the handshake.
-    early: Option<Buffer>,
+/// What comes of a ClientHello.
+enum Answered {
+    /// TLS is ours.
+    Session {
+        downstream: Downstream,
+        /// Plaintext that came with the last message of the handshake.
+        early: Option<Buffer>,
+    },
+    /// The client is too old for it, and the listener hands such clients over.
+    Legacy(Client<Ciphertext>),
+}
+
+/// What a client in clear goes on with.
+enum Said {
+    StartTls,
+    Forward(Forward),
+}
+
+/// When the server was connected to, seen from the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Moment {
+    /// Before it was greeted: the server's greeting is its own.
+    Early,
+    /// After it was greeted by us.
+    Late,
 }
 
 /// What is left when the handshake is done.
@@ -112,38 +140,209 @@ impl<'a> Connection<'a> {
             relay = Box::pin(self.establish(stream)) => relay?,
             () = &mut ended => return Err(SessionError::Drained),
         };
-        let outcome = tokio::select! {
-            biased;
-            outcome = relay.run(idle) => outcome,
-            () = &mut ended => Err(SessionError::Drained),
-        };
-        if let Err(error) = &outcome {
-            relay.pass_on(error).await;
+        loop {
+            let outcome = tokio::select! {
+                biased;
+                outcome = relay.run(idle) => outcome,
+                () = &mut ended => Err(SessionError::Drained),
+            };
+            if let Err(error) = &outcome {
+                relay.pass_on(error).await;
+            }
+            self.report.bytes += relay.bytes;
+            if outcome? == Ended::Done {
+                return Ok(());
+            }
+            // Begun anew: the server that was spoken with in clear hears no more.
+            let client = relay.into_client();
+            relay = tokio::select! {
+                biased;
+                relay = Box::pin(self.start_tls(client)) => relay?,
+                () = &mut ended => return Err(SessionError::Drained),
+            };
         }
-        self.report.bytes = relay.bytes;
-        outcome
     }
 
     /// From accept to both ends standing.
     async fn establish(&mut self, stream: TcpStream) -> Result<Relay<'a>, SessionError> {
-        let patience = self.active.handshake_timeout;
-        let ready = match timeout(patience, self.prepare(Socket::Tcp(stream))).await {
-            Ok(ready) => ready?,
-            Err(_) => return Err(SessionError::Timeout(self.stage)),
+        let mut client = Client::new(Socket::Tcp(stream));
+        let deadline = Instant::now() + self.active.handshake_timeout;
+        let identified = timeout_at(deadline, self.identify(&mut client)).await;
+        if let Err(error) = identified.unwrap_or_else(|_| self.late()) {
+            if self.active.config.encryption.begins_in_clear() {
+                self.refuse_in_clear(&mut client, &error).await;
+            }
+            return Err(error);
+        }
+        match self.active.config.encryption {
+            Encryption::Implicit => self.secure(client.in_tls(), deadline, Moment::Early).await,
+            Encryption::StartTls | Encryption::StartTlsOptional => {
+                self.greet(client.in_clear()).await
+            }
+            Encryption::Passthrough => {
+                let mut client = client.in_tls();
+                self.stage = Stage::Handshake;
+                let hello = timeout_at(deadline, self.hello(&mut client)).await;
+                self.name(&hello.unwrap_or_else(|_| self.late())?);
+                let connected = self.connect(Purpose::Untouched).await?;
+                let downstream = Downstream::plain(client);
+                Ok(self.relay(downstream, None, connected, None))
+            }
+            Encryption::Off => {
+                let downstream = Downstream::plain(client.in_clear());
+                self.join(downstream, None, Moment::Early).await
+            }
+        }
+    }
+
+    /// Runs out of time where the path has come to.
+    fn late<T>(&self) -> Result<T, SessionError> {
+        Err(SessionError::Timeout(self.stage))
+    }
+
+    /// The plaintext phase of a listener with STARTTLS.
+    async fn greet(&mut self, mut client: Client<Clear>) -> Result<Relay<'a>, SessionError> {
+        self.stage = Stage::Preamble;
+        self.report.starttls = Some("none");
+        let deadline = Instant::now() + self.active.preamble_timeout;
+        let said = timeout_at(deadline, self.preamble(&mut client)).await;
+        match said.unwrap_or_else(|_| self.late()) {
+            Ok(Said::StartTls) => self.start_tls(client).await,
+            Ok(Said::Forward(forward)) => self.go_on_in_clear(client, forward).await,
+            Err(error) => {
+                match error {
+                    SessionError::Timeout(_) => self.refuse_in_clear(&mut client, &error).await,
+                    // Its last word was among the answers.
+                    SessionError::Preamble(_) => client.linger().await,
+                    _ => {}
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Speaks with a client in clear until it says STARTTLS, or what needs the server.
+    async fn preamble(&mut self, client: &mut Client<Clear>) -> Result<Said, SessionError> {
+        let config = &self.active.config;
+        let Some(protocol) = config.protocol.mail() else {
+            unreachable!("the configuration has STARTTLS for mail protocols only");
         };
-        let Ready {
-            mut downstream,
-            early,
-        } = ready;
-        match self.connect().await {
-            Ok(upstream) => Ok(Relay::new(
-                downstream,
-                upstream,
-                early,
-                &self.active.metrics,
-            )),
+        let policy = match config.encryption {
+            Encryption::StartTlsOptional => Policy::Optional,
+            _ => Policy::Required,
+        };
+        let upstream = self.active.routes.find(config.hostname.as_ref());
+        let announced = upstream.and_then(|upstream| upstream.announced(config.protocol));
+        let hostname = &self.active.hostname;
+        let mut preamble = Preamble::new(protocol, policy, hostname, announced.as_deref());
+        self.send(client, &preamble.greeting()).await?;
+        let mut answer = Vec::new();
+        loop {
+            self.fill(client).await?;
+            let received = preamble.receive(client.unread(), &mut answer);
+            client.consume(received.consumed);
+            self.send(client, &answer).await?;
+            answer.clear();
+            match received.step {
+                Step::More => {}
+                Step::StartTls => return Ok(Said::StartTls),
+                Step::Forward(forward) => return Ok(Said::Forward(forward)),
+                Step::Close(Reason::Injection) => return Err(SessionError::Injection),
+                Step::Close(reason) => return Err(SessionError::Preamble(reason)),
+            }
+        }
+    }
+
+    /// The client was told to go ahead: TLS, or nothing.
+    async fn start_tls(&mut self, client: Client<Clear>) -> Result<Relay<'a>, SessionError> {
+        self.stage = Stage::Handshake;
+        self.report.starttls = Some("failed");
+        let client = client.start_tls();
+        let client = client.map_err(|Injection| SessionError::Injection)?;
+        let deadline = Instant::now() + self.active.handshake_timeout;
+        self.secure(client, deadline, Moment::Late).await
+    }
+
+    /// A client in clear wants what needs the server.
+    async fn go_on_in_clear(
+        &mut self,
+        mut client: Client<Clear>,
+        forward: Forward,
+    ) -> Result<Relay<'a>, SessionError> {
+        self.report.starttls = Some("clear");
+        let purpose = Purpose::Session {
+            hello: forward.hello.as_deref(),
+        };
+        let connected = match self.connect(purpose).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.refuse_in_clear(&mut client, &error).await;
+                return Err(error);
+            }
+        };
+        let mut early = Buffer::take();
+        early.append(&forward.command);
+        let n = early.append(client.unread());
+        client.consume(n);
+        let guarded = self.guard(&connected, Mode::Open, None);
+        let downstream = Downstream::plain(client);
+        Ok(self.relay(downstream, Some(early), connected, guarded))
+    }
+
+    /// TLS with the client, and then the server; or, for a client too old for our TLS, the
+    /// server's own.
+    async fn secure(
+        &mut self,
+        client: Client<Ciphertext>,
+        deadline: Instant,
+        moment: Moment,
+    ) -> Result<Relay<'a>, SessionError> {
+        self.stage = Stage::Handshake;
+        let active = self.active;
+        let Some(tls) = &active.tls else {
+            unreachable!("a listener whose TLS ends here has it");
+        };
+        let answered = timeout_at(deadline, self.handshake(tls, client, moment)).await;
+        match answered.unwrap_or_else(|_| self.late())? {
+            Answered::Session { downstream, early } => {
+                self.note_starttls("ok");
+                self.join(downstream, early, moment).await
+            }
+            Answered::Legacy(client) => {
+                self.note_starttls("legacy");
+                self.hand_over(client, moment).await
+            }
+        }
+    }
+
+    /// On listeners with STARTTLS, what came of it.
+    fn note_starttls(&mut self, outcome: &'static str) {
+        if let Some(noted) = &mut self.report.starttls {
+            *noted = outcome;
+        }
+    }
+
+    /// Connects a client that is ready to the server; one that gets none is told so.
+    async fn join(
+        &mut self,
+        mut downstream: Downstream,
+        early: Option<Buffer>,
+        moment: Moment,
+    ) -> Result<Relay<'a>, SessionError> {
+        match self.connect(Purpose::Session { hello: None }).await {
+            Ok(connected) => {
+                let greeting = match (moment, self.active.config.protocol) {
+                    // After STARTTLS a ManageSieve server shows its capabilities again (RFC
+                    // 5804 section 2.2), which is what its greeting is; no other greets twice.
+                    (Moment::Late, protocol) if protocol != Protocol::ManageSieve => None,
+                    _ => connected.opened.as_ref().map(|opened| &*opened.greeting),
+                };
+                let guarded = self.guard(&connected, Mode::Closed, greeting);
+                Ok(self.relay(downstream, early, connected, guarded))
+            }
             Err(error) => {
                 let text = self.last_word(&error).unwrap_or_default();
+                let patience = self.active.handshake_timeout;
                 // The client may be gone, or not read: nothing more can be done for it.
                 let _ = timeout(patience, downstream.say_last(text.as_bytes())).await;
                 Err(error)
@@ -151,51 +350,80 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Who the client is, and its TLS.
-    async fn prepare(&mut self, mut socket: Socket) -> Result<Ready, SessionError> {
-        let mut inbound = Inbound::default();
-        let identified = self.identify(&mut socket, &mut inbound).await;
-        if let (Err(error), Encryption::Off) = (&identified, self.active.config.encryption)
-            && let Some(text) = self.last_word(error)
-        {
-            let _ = self.send(&mut socket, text.as_bytes()).await;
-        }
-        identified?;
-        self.stage = Stage::Handshake;
-        match (self.active.config.encryption, &self.active.tls) {
-            (Encryption::Implicit, Some(tls)) => self.handshake(tls, socket, inbound).await,
-            (Encryption::Passthrough, _) => {
-                let hello = self.hello(&mut socket, &mut inbound).await?;
-                self.name(&hello);
-                Ok(Ready {
-                    downstream: Downstream::plain(socket, inbound),
-                    early: None,
-                })
+    /// Hands a client over to a server's own TLS, with all it has said.
+    async fn hand_over(
+        &mut self,
+        mut client: Client<Ciphertext>,
+        moment: Moment,
+    ) -> Result<Relay<'a>, SessionError> {
+        let purpose = Purpose::Legacy {
+            in_clear_first: moment == Moment::Late,
+        };
+        match self.connect(purpose).await {
+            Ok(connected) => Ok(self.relay(Downstream::plain(client), None, connected, None)),
+            Err(error) => {
+                // No words before TLS, and no TLS that the client could read.
+                let _ = client.send(&Alert::HandshakeFailure.record()).await;
+                Err(error)
             }
-            (_, _) => Ok(Ready {
-                downstream: Downstream::plain(socket, inbound),
-                early: None,
-            }),
+        }
+    }
+
+    /// The guard between client and server; only mail has one.
+    fn guard(
+        &self,
+        connected: &Connected,
+        mode: Mode,
+        greeting: Option<&[u8]>,
+    ) -> Option<Box<Guarded>> {
+        let protocol = self.active.config.protocol.mail()?;
+        let opened = connected.opened.as_ref()?;
+        let known = opened.capabilities.as_deref().unwrap_or_default();
+        let mut guard = Guard::new(protocol, mode, known);
+        let greeting = greeting.map(|greeting| guard.greeting(greeting));
+        let mut guarded = Guarded::new(guard, greeting.unwrap_or_default());
+        if !connected.inbound.filled().is_empty() {
+            guarded.server_said(connected.inbound.filled());
+        }
+        Some(Box::new(guarded))
+    }
+
+    fn relay(
+        &mut self,
+        downstream: Downstream,
+        early: Option<Buffer>,
+        connected: Connected,
+        guarded: Option<Box<Guarded>>,
+    ) -> Relay<'a> {
+        self.report.lease = Some(connected.lease);
+        let metrics = &self.active.metrics;
+        Relay::new(downstream, connected.socket, early, guarded, metrics)
+    }
+
+    /// Says to a client in clear why it is not served, as far as it reads.
+    async fn refuse_in_clear<Phase>(&self, client: &mut Client<Phase>, error: &SessionError) {
+        if let Some(text) = self.last_word(error) {
+            let patience = self.active.handshake_timeout;
+            // The client may be gone, or not read: nothing more can be done for it.
+            if let Ok(Ok(())) = timeout(patience, client.send(text.as_bytes())).await {
+                client.linger().await;
+            }
         }
     }
 
     /// Reads the PROXY header that a believed sender must send; others are who they are.
-    async fn identify(
-        &mut self,
-        socket: &mut Socket,
-        inbound: &mut Inbound,
-    ) -> Result<(), SessionError> {
+    async fn identify(&mut self, client: &mut Client<Arrived>) -> Result<(), SessionError> {
         let peer = self.report.client.ip();
         let believed = &self.active.config.accept_proxy_from;
         if believed.iter().any(|network| network.contains(peer)) {
             let (received, length) = loop {
-                match proxy_protocol::parse(inbound.filled()) {
+                match proxy_protocol::parse(client.unread()) {
                     Ok(Some(header)) => break header,
-                    Ok(None) => self.fill(socket, inbound).await?,
+                    Ok(None) => self.fill(client).await?,
                     Err(error) => return Err(SessionError::ProxyHeader(error)),
                 }
             };
-            inbound.consume(length);
+            client.consume(length);
             if let Received::Proxied {
                 source,
                 destination,
@@ -214,15 +442,11 @@ impl<'a> Connection<'a> {
     }
 
     /// Waits for a whole ClientHello, and leaves it where it is.
-    async fn hello(
-        &self,
-        socket: &mut Socket,
-        inbound: &mut Inbound,
-    ) -> Result<ClientHello, SessionError> {
+    async fn hello(&self, client: &mut Client<Ciphertext>) -> Result<ClientHello, SessionError> {
         loop {
-            match client_hello::peek(inbound.filled()) {
+            match client_hello::peek(client.unread()) {
                 Ok(Some(hello)) => return Ok(hello),
-                Ok(None) => self.fill(socket, inbound).await?,
+                Ok(None) => self.fill(client).await?,
                 Err(error) => return Err(SessionError::Hello(error)),
             }
         }
@@ -238,23 +462,35 @@ impl<'a> Connection<'a> {
     async fn handshake(
         &mut self,
         tls: &ServerTls,
-        mut socket: Socket,
-        mut inbound: Inbound,
-    ) -> Result<Ready, SessionError> {
+        mut client: Client<Ciphertext>,
+        moment: Moment,
+    ) -> Result<Answered, SessionError> {
         let begun = Instant::now();
-        let hello = match self.hello(&mut socket, &mut inbound).await {
+        let hello = match self.hello(&mut client).await {
             Ok(hello) => hello,
+            // Behind the go-ahead for STARTTLS this is plaintext that was to be smuggled in.
+            Err(SessionError::Hello(HelloError::NotTls)) if moment == Moment::Late => {
+                return Err(SessionError::Injection);
+            }
             Err(error @ SessionError::Hello(_)) => {
-                self.refuse_hello(tls, &mut socket, &mut inbound).await;
+                self.refuse_hello(tls, &mut client).await;
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
         self.name(&hello);
+        if let Some(unsuited) = tls.unsuited(&hello) {
+            self.report.offered = Some(hello.offered());
+            if let Legacy::Passthrough(_) = self.active.config.legacy {
+                return Ok(Answered::Legacy(client));
+            }
+            self.send(&mut client, &unsuited.alert().record()).await?;
+            return Err(SessionError::Unsuited(unsuited));
+        }
         if let Some(name) = &self.report.server_name
             && tls.refuses(name)
         {
-            self.send(&mut socket, &Alert::UnrecognizedName.record())
+            self.send(&mut client, &Alert::UnrecognizedName.record())
                 .await?;
             return Err(SessionError::UnknownName);
         }
@@ -267,53 +503,50 @@ impl<'a> Connection<'a> {
             plain,
             ticket,
             closed,
-        } = self
-            .shake_hands(&mut session, &mut socket, &mut inbound)
-            .await?;
+        } = self.shake_hands(&mut session, &mut client).await?;
         self.negotiated(&mut session, begun);
-        Ok(Ready {
-            downstream: Downstream::tls(socket, session, inbound, ticket, closed),
+        Ok(Answered::Session {
+            downstream: Downstream::tls(client, session, ticket, closed),
             early: (!plain.is_empty()).then_some(plain),
         })
     }
 
     /// Answers what is not a ClientHello with the alert that rustls has for it.
-    async fn refuse_hello(&self, tls: &ServerTls, socket: &mut Socket, inbound: &mut Inbound) {
+    async fn refuse_hello(&self, tls: &ServerTls, client: &mut Client<Ciphertext>) {
         let mut control = Vec::new();
         let session = tls.session(&ClientHello::default(), None, self.local.ip());
         let refused = session.and_then(|mut session| {
-            session.open(inbound.filled_mut(), &mut Buffer::take(), &mut control)
+            session.open(client.unread_mut(), &mut Buffer::take(), &mut control)
         });
         // Where rustls sees less wrong with it than we do, or waits for the rest of what is
         // refused here already, its answer is not for the client; sometimes it has none.
         if refused.is_ok() || control.is_empty() {
             control = Alert::DecodeError.record().to_vec();
         }
-        let _ = self.send(socket, &control).await;
+        let _ = self.send(client, &control).await;
     }
 
     /// Runs the handshake to its end.
     async fn shake_hands(
         &self,
         session: &mut Session,
-        socket: &mut Socket,
-        inbound: &mut Inbound,
+        client: &mut Client<Ciphertext>,
     ) -> Result<Shaken, SessionError> {
         let mut plain = Buffer::take();
         let mut control = Vec::new();
         loop {
-            let opened = session.open(inbound.filled_mut(), &mut plain, &mut control);
+            let opened = session.open(client.unread_mut(), &mut plain, &mut control);
             let opened = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
-                    let _ = self.send(socket, &control).await;
+                    let _ = self.send(client, &control).await;
                     return Err(SessionError::Handshake(error));
                 }
             };
-            inbound.consume(opened.consumed);
+            client.consume(opened.consumed);
             let done = !session.is_handshaking();
             if !(done && session.ends_with_ticket()) {
-                self.send(socket, &control).await?;
+                self.send(client, &control).await?;
                 control.clear();
             }
             if done {
@@ -326,7 +559,7 @@ impl<'a> Connection<'a> {
             if opened.closed {
                 return Err(SessionError::Closed(Stage::Handshake));
             }
-            self.fill(socket, inbound).await?;
+            self.fill(client).await?;
         }
     }
 
@@ -344,12 +577,17 @@ impl<'a> Connection<'a> {
     }
 
     /// Finds the upstream for the name and connects to it.
-    async fn connect(&mut self) -> Result<Socket, SessionError> {
+    async fn connect(&mut self, purpose: Purpose<'_>) -> Result<Connected, SessionError> {
         self.stage = Stage::Route;
         let active = self.active;
         let name = self.report.server_name.clone();
         let routed = name.as_deref().or(active.config.hostname.as_ref());
-        let upstream = active.routes.find(routed).ok_or(SessionError::NoRoute)?;
+        let legacy = match purpose {
+            Purpose::Legacy { .. } => active.legacy.as_ref(),
+            _ => None,
+        };
+        let upstream = legacy.or_else(|| active.routes.find(routed));
+        let upstream = upstream.ok_or(SessionError::NoRoute)?;
         self.report.upstream = Some(Arc::clone(upstream));
         self.stage = Stage::Connect;
         let announcement = Announcement {
@@ -365,45 +603,45 @@ impl<'a> Connection<'a> {
             authority: name.as_deref().map(DnsName::as_str),
             alpn: self.report.negotiated.and_then(|tls| tls.alpn),
         };
-        let connected = upstream
-            .connect(active.config.protocol, &announcement)
-            .await
-            .map_err(SessionError::Connect)?;
-        self.report.lease = Some(connected.lease);
-        Ok(connected.socket)
+        let request = Request {
+            protocol: active.config.protocol,
+            announcement: Some(&announcement),
+            own_name: &active.hostname,
+            purpose,
+        };
+        let connected = upstream.connect(&request).await;
+        connected.map_err(SessionError::Connect)
     }
 
-    /// What the protocol says to a client that gets no upstream. Nothing can be said into
-    /// TLS that is not ours.
+    /// What the protocol says to a client that gets no upstream.
     fn last_word(&self, error: &SessionError) -> Option<String> {
-        if self.active.config.encryption == Encryption::Passthrough {
-            return None;
-        }
         let protocol = self.active.config.protocol.mail()?;
+        let hostname = &self.active.hostname;
         match error {
             SessionError::NoRoute => Some(mail::no_route(protocol).to_owned()),
             SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),
-            SessionError::Connect(_) => Some(mail::unavailable(protocol, &self.active.hostname)),
+            SessionError::Timeout(Stage::Preamble) => Some(mail::timed_out(protocol, hostname)),
+            SessionError::Connect(ConnectError::Refused(words)) => Some(format!("{words}\r\n")),
+            SessionError::Connect(_) => Some(mail::unavailable(protocol, hostname)),
             _ => None,
         }
     }
 
     /// Waits for more from the client.
-    async fn fill(&self, socket: &mut Socket, inbound: &mut Inbound) -> Result<(), SessionError> {
-        match inbound.fill(socket).await {
+    async fn fill<Phase>(&self, client: &mut Client<Phase>) -> Result<(), SessionError> {
+        match client.fill().await {
             Ok(0) => Err(SessionError::Closed(self.stage)),
             Ok(_) => Ok(()),
             Err(error) => Err(SessionError::Io(self.stage, error)),
         }
     }
 
-    async fn send(&self, socket: &mut Socket, mut bytes: &[u8]) -> Result<(), SessionError> {
-        while !bytes.is_empty() {
-            let n = poll_fn(|cx| socket.poll_write(cx, bytes))
-                .await
-                .map_err(|error| SessionError::Io(self.stage, error))?;
-            bytes = bytes.get(n..).unwrap_or_default();
-        }
-        Ok(())
+    async fn send<Phase>(
+        &self,
+        client: &mut Client<Phase>,
+        bytes: &[u8],
+    ) -> Result<(), SessionError> {
+        let sent = client.send(bytes).await;
+        sent.map_err(|error| SessionError::Io(self.stage, error))
     }
 }

@@ -1,16 +1,34 @@
 //! A stream socket of either family, polled without indirection.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use crate::tls::Buffer;
+
+/// How long, and for how many reads, a peer is listened to that has got its last word.
+const LINGERING: (Duration, usize) = (Duration::from_secs(1), 64);
 
 /// A connected stream.
 #[derive(Debug)]
 pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// TLS of ours towards a server.
+    Tls(Box<TlsStream<Transport>>),
+}
+
+/// What TLS towards a server runs on.
+#[derive(Debug)]
+pub(super) enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -29,6 +47,13 @@ impl Socket {
         ready!(match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut room),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut room),
+            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, &mut room) {
+                // Servers end without close_notify; the protocols say when they are done.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
         })?;
         Poll::Ready(Ok(room.filled().len()))
     }
@@ -41,6 +66,7 @@ impl Socket {
         let written = ready!(match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         })?;
         if written == 0 && !bytes.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -48,19 +74,107 @@ impl Socket {
         Poll::Ready(Ok(written))
     }
 
+    /// Lets everything written go out: TLS may have kept some of it.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
     /// Says to the peer that nothing more comes from here.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
     /// Makes the close that follows a reset, as the other side's end was one.
     pub(super) fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
-            // Without it the peer sees an ordinary end: nothing else can be done about it here.
-            let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => match stream.get_ref().0 {
+                Transport::Tcp(stream) => stream,
+                Transport::Unix(_) => return,
+            },
+            Self::Unix(_) => return,
+        };
+        // Without it the peer sees an ordinary end: nothing else can be done about it here.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The bare stream, for TLS; `None` if this is TLS already.
+    pub(super) fn into_transport(self) -> Option<Transport> {
+        match self {
+            Self::Tcp(stream) => Some(Transport::Tcp(stream)),
+            Self::Unix(stream) => Some(Transport::Unix(stream)),
+            Self::Tls(_) => None,
+        }
+    }
+
+    /// Ends a connection whose peer has got its last word: says that nothing more comes, and
+    /// takes what the peer still sends for a moment. A close with bytes unread would be a reset,
+    /// which makes the peer's system throw the last word away.
+    pub(super) async fn linger(&mut self) {
+        let ended = async {
+            poll_fn(|cx| self.poll_shutdown(cx)).await?;
+            for _ in 0..LINGERING.1 {
+                let mut buffer = Buffer::take();
+                if poll_fn(|cx| self.poll_read(cx, buffer.room())).await? == 0 {
+                    break;
+                }
+            }
+            io::Result::Ok(())
+        };
+        // However it ends, the connection is closed now.
+        let _ = timeout(LINGERING.0, ended).await;
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let n = poll_fn(|cx| self.poll_write(cx, bytes)).await?;
+            bytes = bytes.get(n..).unwrap_or_default();
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a configuration to listeners at work, in two steps: everything that can fail, and
 //! the change itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cert::LiveIndex;
-use crate::config::{self, Config, Encryption, Listener, Protocol};
+use crate::config::{self, Config, Encryption, Legacy, Listener, Protocol};
 use crate::metrics::Metrics;
 use crate::proxy::{
     Acceptor, Active, ClientLimit, ConnectionLimit, Ending, RouteTable, Upstream, bind,
@@ -40,6 +40,8 @@ pub(super) struct Listeners {
     /// In the order of the configuration.
     pub(super) upstreams: Vec<Arc<Upstream>>,
     tickets: HashMap<String, Arc<Ticketer>>,
+    /// Ends the health checks.
+    watching: CancellationToken,
     /// Everybody who accepts, to the last connection in the queue of a socket that goes.
     accepting: TaskTracker,
 }
@@ -81,8 +83,8 @@ impl Listeners {
         let upstreams: Vec<_> = config
             .upstreams
             .iter()
-            .map(|upstream| self.upstream(upstream, &shared.metrics))
-            .collect();
+            .map(|upstream| self.upstream(upstream, shared))
+            .collect::<Result<_, _>>()?;
         let mut plan = Plan {
             listeners: Vec::new(),
             fresh: Vec::new(),
@@ -124,12 +126,20 @@ impl Listeners {
     }
 
     /// An upstream that did not change keeps its counts.
-    fn upstream(&self, config: &Arc<config::Upstream>, metrics: &Metrics) -> Arc<Upstream> {
+    fn upstream(
+        &self,
+        config: &Arc<config::Upstream>,
+        shared: &Shared,
+    ) -> Result<Arc<Upstream>, StartError> {
         let same = self.upstreams.iter().find(|old| old.config() == config);
-        match same {
-            Some(upstream) => Arc::clone(upstream),
-            None => Upstream::new(Arc::clone(config), metrics),
+        if let Some(upstream) = same {
+            return Ok(Arc::clone(upstream));
         }
+        let upstream = Upstream::new(Arc::clone(config), &shared.metrics, shared.clock.clone());
+        upstream.map_err(|source| StartError::UpstreamTls {
+            upstream: config.name.clone(),
+            source,
+        })
     }
 
     /// The session tickets of a listener's protocol: kept over reloads, and never shared
@@ -174,8 +184,38 @@ impl Listeners {
         for (key, active, socket) in plan.fresh {
             self.open(key, active, socket, shared);
         }
+        self.watch(plan.listeners.iter().map(|(active, _)| active), shared);
         self.upstreams = plan.upstreams;
         self.tickets = plan.tickets;
+    }
+
+    /// Checks the health of every server, in every protocol that connections come to it in.
+    fn watch<'a>(&mut self, listeners: impl Iterator<Item = &'a Arc<Active>>, shared: &Shared) {
+        self.watching.cancel();
+        self.watching = CancellationToken::new();
+        let own_name: Arc<str> = shared.host.as_str().into();
+        let mut watched = HashSet::new();
+        for active in listeners {
+            let protocol = active.config.protocol;
+            let untouched = active.config.encryption == Encryption::Passthrough;
+            for upstream in active.routes.upstreams() {
+                let config = upstream.config();
+                let first = watched.insert((config.name.clone(), protocol, untouched));
+                if !first || config.health_interval.is_none() {
+                    continue;
+                }
+                for server in 0..config.servers.len() {
+                    let (upstream, own_name) = (Arc::clone(upstream), Arc::clone(&own_name));
+                    let watch = upstream.watch(server, protocol, untouched, own_name);
+                    let stop = self.watching.clone();
+                    let part = async move {
+                        stop.run_until_cancelled(watch).await;
+                    };
+                    let name = format!("health checks of upstream {}", config.name);
+                    shared.parts.spawn(&name, self.watching.clone(), part);
+                }
+            }
+        }
     }
 
     fn open(&mut self, key: Key, active: Arc<Active>, socket: TcpListener, shared: &Shared) {
@@ -208,6 +248,7 @@ impl Listeners {
     /// Stops accepting everywhere. What is returned ends when the last connection that waited
     /// in a queue has its place.
     pub(super) fn stop(&mut self) -> TaskTracker {
+        self.watching.cancel();
         for (_, running) in self.sockets.drain() {
             running.stop.cancel();
         }
@@ -257,6 +298,11 @@ fn activate(
         routes: routes(config, listener, upstreams),
         metrics: shared.metrics.listener(&listener.name),
         client_limit: Arc::clone(&shared.client_limit),
+        legacy: match &listener.legacy {
+            Legacy::Passthrough(Some(upstream)) => at_work(upstreams, upstream),
+            Legacy::Passthrough(None) | Legacy::Refuse => None,
+        },
+        preamble_timeout: config.limits.preamble_timeout,
         handshake_timeout: config.limits.handshake_timeout,
         hostname: hostname.unwrap_or_else(|| shared.host.clone()).into(),
         access: config.log.access,
@@ -264,18 +310,20 @@ fn activate(
     })
 }
 
+fn at_work(upstreams: &[Arc<Upstream>], named: &config::Upstream) -> Option<Arc<Upstream>> {
+    let found = upstreams.iter().find(|at| at.config().name == named.name);
+    found.map(Arc::clone)
+}
+
 fn routes(config: &Config, listener: &Listener, upstreams: &[Arc<Upstream>]) -> RouteTable {
-    let at_work = |named: &config::Upstream| {
-        let found = upstreams.iter().find(|at| at.config().name == named.name);
-        found.map(Arc::clone)
-    };
-    let default = listener.upstream.as_deref().and_then(at_work);
+    let default = listener.upstream.as_deref();
+    let default = default.and_then(|upstream| at_work(upstreams, upstream));
     let mut table = RouteTable::new(default);
     for route in &config.routes {
         let everywhere = route.listeners.is_none();
         let here = |names: &Vec<String>| names.contains(&listener.name);
         if (everywhere || route.listeners.as_ref().is_some_and(here))
-            && let Some(upstream) = at_work(&route.upstream)
+            && let Some(upstream) = at_work(upstreams, &route.upstream)
         {
             for pattern in &route.names {
                 table.add(pattern, &upstream);

@@ -73,6 +73,14 @@ pub enum StartError {
         /// Why.
         source: rustls::Error,
     },
+    /// The TLS towards an upstream cannot be put together.
+    #[error("upstream {upstream:?}: TLS cannot be set up")]
+    UpstreamTls {
+        /// Whose.
+        upstream: String,
+        /// Why.
+        source: crate::tls::ClientTlsError,
+    },
     /// The system has no randomness for session tickets.
     #[error("no randomness for session ticket keys")]
     Randomness,

@@ -5,6 +5,7 @@
 //! rustls is used, so that a silent connection holds no buffer at all.
 
 mod buffer;
+mod client;
 mod resolver;
 mod server;
 mod session;
@@ -12,6 +13,7 @@ mod ticketer;
 mod unsuited;
 
 pub use buffer::Buffer;
+pub use client::{ClientTls, ClientTlsError, UpstreamTlsError};
 pub use resolver::Chosen;
 pub use server::{Provider, ServerTls};
 pub use session::{Alert, Negotiated, Opened, Session, TlsError};

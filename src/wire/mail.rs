@@ -57,6 +57,19 @@ pub fn too_many(protocol: MailProtocol) -> &'static str {
     }
 }
 
+/// The line for a client that has not begun TLS in time (RFC 5321 section 3.8, RFC 3501
+/// section 7.1.5, RFC 5804 section 1.3).
+pub fn timed_out(protocol: MailProtocol, hostname: &str) -> String {
+    match protocol {
+        MailProtocol::Imap => "* BYE Timeout before STARTTLS\r\n".to_owned(),
+        MailProtocol::Pop3 => "-ERR Timeout before STLS\r\n".to_owned(),
+        MailProtocol::Smtp | MailProtocol::Submission => {
+            format!("421 4.4.2 {hostname} Timeout, closing transmission channel\r\n")
+        }
+        MailProtocol::ManageSieve => "BYE \"Timeout before STARTTLS\"\r\n".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

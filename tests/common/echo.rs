@@ -13,7 +13,8 @@ pub(crate) fn start() -> SocketAddr {
 }
 
 /// Says one line to everybody, and listens until its client says no more.
-pub(crate) fn greeter(line: &'static str) -> SocketAddr {
+pub(crate) fn greeter(line: impl Into<String>) -> SocketAddr {
+    let line = line.into();
     serve(move |mut stream| {
         let greeted = stream.write_all(format!("{line}\r\n").as_bytes());
         drop(greeted.and_then(|()| stream.shutdown(Shutdown::Write)));

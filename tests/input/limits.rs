@@ -14,7 +14,7 @@ use crate::common::{echo, wait};
 /// A TLS and a plaintext listener with an echo behind, and these limits.
 fn limited(limits: &str) -> TestProxy {
     let configuration = format!("[limits]\n{limits}\n")
-        + &listener("tls", "imap", "tls = \"implicit\"\nupstream = \"echo\"")
+        + &listener("tls", "tcp", "tls = \"implicit\"\nupstream = \"echo\"")
         + &listener("off", "imap", "tls = \"off\"\nupstream = \"echo\"")
         + &upstream("echo", echo::start(), "none");
     start(&configuration)

@@ -45,7 +45,7 @@ fn listener(name: &str, protocol: &str, more: &str) -> String {
 fn upstream(name: &str, server: SocketAddr, client_address: &str) -> String {
     format!(
         "[[upstream]]\nname = \"{name}\"\nservers = [\"{server}\"]\n\
-         client_address = \"{client_address}\"\n"
+         client_address = \"{client_address}\"\nhealth_interval = \"0s\"\n"
     )
 }
 

@@ -2,27 +2,34 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver};
 
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 
 use super::{NAME, OTHER, TlsStream, counts, listener, rest, start, tls_over, upstream};
 use crate::common::client::connect;
-use crate::common::echo;
 use crate::common::handshake::{Kind, client_hello};
 use crate::common::net::CLIENT;
 use crate::common::proxy::TestProxy;
+use crate::common::{echo, wait};
 
 const BELIEVED: &str = "tls = \"implicit\"\naccept_proxy_from = [\"127.0.0.2/32\"]\n";
 
-/// Listeners that believe [`CLIENT`], before upstreams that say again what they are told: so the client
-/// sees the header that the upstream got.
-fn behind_another_proxy() -> TestProxy {
+/// Listeners that believe [`CLIENT`]. One is before an upstream that says again what it is told, so that
+/// the client sees the header that the upstream got; the other before an IMAP server that hands over
+/// what it got when a session is over.
+fn behind_another_proxy() -> (TestProxy, Receiver<Vec<u8>>) {
     let echo = echo::start();
+    let (sender, heard) = mpsc::channel();
+    let imap = echo::serve(move |mut stream| {
+        drop(stream.write_all(b"* OK ready\r\n"));
+        drop(sender.send(rest(&mut stream)));
+    });
     let configuration = listener("v1", "tcp", &format!("{BELIEVED}upstream = \"v1\""))
         + &listener("v2", "imap", &format!("{BELIEVED}upstream = \"v2\""))
         + &upstream("v1", echo, "proxy-v1")
-        + &upstream("v2", echo, "proxy-v2");
-    start(&configuration)
+        + &upstream("v2", imap, "proxy-v2");
+    (start(&configuration), heard)
 }
 
 /// A client behind a load balancer that says `header` first.
@@ -50,7 +57,7 @@ fn v2(source: &str, destination: &str) -> Vec<u8> {
 
 #[test]
 fn who_the_client_is_reaches_the_upstream() {
-    let proxy = behind_another_proxy();
+    let (proxy, _) = behind_another_proxy();
     let to = proxy.address("v1");
     // A checksum and a TLV of no meaning to us stand in the way of nothing.
     let with_tlv = {
@@ -119,7 +126,7 @@ fn who_the_client_is_reaches_the_upstream() {
 
 #[test]
 fn version_2_tells_the_upstream_of_tls_and_of_the_name() {
-    let proxy = behind_another_proxy();
+    let (proxy, heard) = behind_another_proxy();
     let tls12 = "ECDHE-ECDSA-AES256-GCM-SHA384";
     for (kind, version, suite) in [
         (Kind::Modern, "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
@@ -135,8 +142,9 @@ fn version_2_tells_the_upstream_of_tls_and_of_the_name() {
         stream.write_all(b"a1 NOOP\r\n").unwrap();
         stream.conn.send_close_notify();
         stream.flush().unwrap();
-        let echoed = rest(&mut stream);
-        let (header, length) = ProxyHeader::parse(&echoed, ParseConfig::default()).unwrap();
+        assert_eq!(rest(&mut stream), b"* OK ready\r\n");
+        let heard = heard.recv_timeout(wait::PATIENCE).unwrap();
+        let (header, length) = ProxyHeader::parse(&heard, ParseConfig::default()).unwrap();
         let address = header.proxied_address().unwrap();
         assert_eq!(address.source, "192.0.2.1:1001".parse().unwrap());
         assert_eq!(address.destination, "198.51.100.1:993".parse().unwrap());
@@ -146,7 +154,7 @@ fn version_2_tells_the_upstream_of_tls_and_of_the_name() {
         assert!(ssl.client_ssl() && !ssl.client_cert_conn(), "{ssl:?}");
         assert_eq!(ssl.version(), Some(version));
         assert_eq!(ssl.cipher(), Some(suite));
-        assert_eq!(echoed[length..], *b"a1 NOOP\r\n");
+        assert_eq!(heard[length..], *b"a1 NOOP\r\n");
     }
 }
 
@@ -196,7 +204,7 @@ fn refused() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn a_sender_that_is_believed_must_say_a_header() {
-    let proxy = behind_another_proxy();
+    let (proxy, _heard) = behind_another_proxy();
     let refused = refused();
     for (title, bytes) in &refused {
         let mut socket = connect(proxy.address("v2"), CLIENT).unwrap();

@@ -6,8 +6,8 @@
 mod v1;
 mod v2;
 
-pub use v1::encode as encode_v1;
-pub use v2::encode as encode_v2;
+pub use v1::{encode as encode_v1, encode_local as encode_v1_local};
+pub use v2::{encode as encode_v2, encode_local as encode_v2_local};
 
 use std::net::SocketAddr;
 

@@ -105,6 +105,11 @@ fn port(text: &str) -> Result<u16, ProxyError> {
         .ok_or(ProxyError::InvalidPort)
 }
 
+/// Appends the header of a connection of our own, on nobody's behalf: UNKNOWN.
+pub fn encode_local(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"PROXY UNKNOWN\r\n");
+}
+
 /// Appends a version 1 line. If the families differ, the IPv4 address is written in IPv6 form.
 pub fn encode(announcement: &Announcement<'_>, out: &mut Vec<u8>) {
     let source = canonical(announcement.source);

@@ -27,6 +27,12 @@ const SUBTYPE_SSL_VERSION: u8 = 0x21;
 const SUBTYPE_SSL_CIPHER: u8 = 0x23;
 const CLIENT_SSL: u8 = 0x01;
 
+/// Appends the header of a connection of our own, on nobody's behalf: LOCAL.
+pub fn encode_local(out: &mut Vec<u8>) {
+    out.extend_from_slice(SIGNATURE);
+    out.extend_from_slice(&[LOCAL, 0, 0, 0]);
+}
+
 /// Reads the header at the beginning of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Received, usize)>, ProxyError> {
     if !may_start_with(bytes, SIGNATURE) {

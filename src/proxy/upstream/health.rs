@@ -1,0 +1,148 @@
+//! Whether servers answer: asked in their own protocol, again and again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tokio::time::sleep;
+
+use crate::config::Protocol;
+use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
+use crate::wire::announced::Announced;
+use crate::wire::opening::announced;
+
+/// Whether a server answered last time, for each protocol: a bit for being known, and one, in
+/// the upper half, for being down.
+#[derive(Debug, Default)]
+pub(super) struct Health(AtomicU16);
+
+const DOWN: u32 = 8;
+
+/// What is new about a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Change {
+    /// Whether it answers now in every protocol that it was asked for.
+    pub(super) up: bool,
+    /// Whether it did not answer before.
+    pub(super) again: bool,
+}
+
+impl Health {
+    /// Notes whether it answered; `None` if that is no news.
+    pub(super) fn note(&self, protocol: Protocol, answered: bool) -> Option<Change> {
+        let known = 1 << protocol.index();
+        let down = known << DOWN;
+        let after = |before: u16| match answered {
+            true => (before | known) & !down,
+            false => before | known | down,
+        };
+        let before = self.0.load(Ordering::Relaxed);
+        if after(before) == before {
+            return None;
+        }
+        let changed = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |before| {
+                (after(before) != before).then(|| after(before))
+            });
+        let before = changed.ok()?;
+        Some(Change {
+            up: after(before) >> DOWN == 0,
+            again: before & down != 0,
+        })
+    }
+
+    /// Whether it did not answer last time.
+    pub(super) fn is_down(&self, protocol: Protocol) -> bool {
+        let down = 1 << protocol.index() << DOWN;
+        self.0.load(Ordering::Relaxed) & down != 0
+    }
+
+    /// Whether it answers in every protocol that it was asked for; `None` if it never was.
+    pub(super) fn up(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            bits => Some(bits >> DOWN == 0),
+        }
+    }
+}
+
+impl Upstream {
+    /// Asks one server again and again, in one protocol, and remembers what it says of itself;
+    /// returns at once if `health_interval` is off, or there is no such server. `own_name` is
+    /// who we say we are. `untouched`: its TLS is not ours, so that it is connected to only.
+    pub async fn watch(
+        self: Arc<Self>,
+        server: usize,
+        protocol: Protocol,
+        untouched: bool,
+        own_name: Arc<str>,
+    ) {
+        let (Some(interval), Some(server)) =
+            (self.config.health_interval, self.servers.get(server))
+        else {
+            return;
+        };
+        let request = Request {
+            protocol,
+            announcement: None,
+            own_name: &own_name,
+            purpose: match untouched {
+                true => Purpose::Untouched,
+                false => Purpose::Probe,
+            },
+        };
+        loop {
+            if let Some(announced) = self.probe(server, &request).await {
+                server.announced[protocol.index()].store(Some(Arc::new(announced)));
+                self.compare(protocol);
+            }
+            sleep(interval).await;
+        }
+    }
+
+    /// Asks one server. What a mail server that can be used says of itself.
+    async fn probe(&self, server: &Server, request: &Request<'_>) -> Option<Announced> {
+        let outcome = self.way(server).reach(request).await;
+        if let Err(failure) = &outcome {
+            server.avoid_from(self.since.elapsed());
+            self.metrics.error(failure.reason());
+        }
+        self.note(server, request.protocol, outcome.as_ref().err());
+        let opened = outcome.ok()?.opened?;
+        Some(announced(request.protocol.mail()?, &opened))
+    }
+
+    /// Finds what all servers say; those that never answered are not asked. Where none answers,
+    /// clients are still told what the servers said last.
+    fn compare(&self, protocol: Protocol) {
+        let said = |server: &Server| server.announced[protocol.index()].load_full();
+        let said = self.servers.iter().filter_map(said);
+        let in_common = said.reduce(|all, one| Arc::new(all.in_common(&one)));
+        self.announced[protocol.index()].store(in_common);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_news_is_told_and_each_protocol_counts() {
+        let health = Health::default();
+        assert_eq!(health.up(), None);
+        let change = |up, again| Some(Change { up, again });
+        let steps = [
+            (Protocol::Imap, true, change(true, false)),
+            (Protocol::Imap, true, None),
+            (Protocol::Pop3, false, change(false, false)),
+            (Protocol::Imap, false, change(false, false)),
+            (Protocol::Imap, true, change(false, true)),
+            (Protocol::Pop3, true, change(true, true)),
+        ];
+        for (protocol, answered, expected) in steps {
+            assert_eq!(health.note(protocol, answered), expected, "{protocol:?}");
+            assert_eq!(health.is_down(protocol), !answered);
+        }
+        assert_eq!(health.up(), Some(true));
+    }
+}

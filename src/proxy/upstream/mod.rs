@@ -1,0 +1,417 @@
+//! The servers' end: which one, how it is reached, and what it is told about the client.
+
+mod health;
+mod reach;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use crate::config::{self, Balance, Protocol, ServerAddress, UpstreamEncryption};
+use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::proxy::inbound::Inbound;
+use crate::proxy::socket::Socket;
+use crate::proxy::upstream::health::Health;
+use crate::proxy::upstream::reach::{Failure, Reached, Way};
+use crate::time::Clock;
+use crate::tls::{ClientTls, ClientTlsError};
+use crate::wire::announced::Announced;
+use crate::wire::opening::{Opened, OpeningError};
+use crate::wire::proxy_protocol::Announcement;
+
+/// An upstream at work: its servers, and how many connections each has.
+#[derive(Debug)]
+pub struct Upstream {
+    config: Arc<config::Upstream>,
+    tls: Option<ClientTls>,
+    servers: Box<[Server]>,
+    /// What all servers that answer say of themselves, by [`Protocol::index`].
+    announced: [ArcSwapOption<Announced>; Protocol::COUNT],
+    metrics: Arc<UpstreamMetrics>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Server {
+    address: ServerAddress,
+    /// As the status and the metrics show it.
+    label: String,
+    active: AtomicUsize,
+    health: Health,
+    /// What it said of itself last, by [`Protocol::index`].
+    announced: [ArcSwapOption<Announced>; Protocol::COUNT],
+    /// Milliseconds after the upstream's `since` until which it is passed over while down.
+    avoided_until: AtomicU64,
+}
+
+/// How long a server that could not be reached is passed over if there is another one. After
+/// that one connection tries it again.
+const AVOIDED: Duration = Duration::from_secs(10);
+
+/// One server as the status shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerStatus {
+    /// As it is written in the configuration.
+    pub address: String,
+    /// Whether it answered last time, in every protocol that it is asked for; `None` before the
+    /// first time.
+    pub up: Option<bool>,
+    /// Connections now.
+    pub connections: usize,
+}
+
+/// What a connection to a server is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) protocol: Protocol,
+    /// What the server is told of the client; `None` where there is no client.
+    pub(super) announcement: Option<&'a Announcement<'a>>,
+    /// The name in our own words to servers.
+    pub(super) own_name: &'a str,
+    pub(super) purpose: Purpose<'a>,
+}
+
+/// Who speaks with the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
+    /// We greet and end TLS, then the client speaks the protocol. `hello`: its EHLO or HELO
+    /// line, said already, to be said again for it.
+    Session {
+        /// With its line end.
+        hello: Option<&'a [u8]>,
+    },
+    /// The client, from the first byte: its TLS passes through.
+    Untouched,
+    /// A client that is too old for our TLS, in TLS with the server itself.
+    Legacy {
+        /// Whether it has said STARTTLS, so that a server with both is asked for it too.
+        in_clear_first: bool,
+    },
+    /// Nobody but us: whether it is there, and what it says of itself.
+    Probe,
+}
+
+/// A connection to a server, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) socket: Socket,
+    pub(super) lease: Lease,
+    /// How a mail server opened the session.
+    pub(super) opened: Option<Opened>,
+    /// What it has said since.
+    pub(super) inbound: Inbound,
+}
+
+/// Why there is no connection to any server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ConnectError {
+    /// No server could be used; a bounded word for why the last one could not.
+    Unavailable(&'static str),
+    /// A server refuses this client; its own words.
+    Refused(String),
+}
+
+/// One connection in a server's count.
+#[derive(Debug)]
+pub(super) struct Lease {
+    upstream: Arc<Upstream>,
+    server: usize,
+}
+
+impl Upstream {
+    /// Puts the servers of `config` to work.
+    ///
+    /// # Errors
+    /// If its TLS cannot be put together.
+    pub fn new(
+        config: Arc<config::Upstream>,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> Result<Arc<Self>, ClientTlsError> {
+        let server = |address: &ServerAddress| Server {
+            address: address.clone(),
+            label: address.to_string(),
+            active: AtomicUsize::new(0),
+            health: Health::default(),
+            announced: Default::default(),
+            avoided_until: AtomicU64::new(0),
+        };
+        let tls = match config.encryption {
+            UpstreamEncryption::Off => None,
+            UpstreamEncryption::Implicit | UpstreamEncryption::StartTls => {
+                Some(ClientTls::new(&config, clock)?)
+            }
+        };
+        Ok(Arc::new(Self {
+            servers: config.servers.iter().map(server).collect(),
+            announced: Default::default(),
+            metrics: metrics.upstream(&config.name),
+            tls,
+            config,
+            since: Instant::now(),
+        }))
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &Arc<config::Upstream> {
+        &self.config
+    }
+
+    /// Its servers now.
+    pub fn status(&self) -> Vec<ServerStatus> {
+        let status = |server: &Server| ServerStatus {
+            address: server.label.clone(),
+            up: server.health.up(),
+            connections: server.active.load(Ordering::Relaxed),
+        };
+        self.servers.iter().map(status).collect()
+    }
+
+    /// What all its servers say of themselves in this protocol, as far as is known.
+    pub(super) fn announced(&self, protocol: Protocol) -> Option<Arc<Announced>> {
+        self.announced[protocol.index()].load_full()
+    }
+
+    /// Connects to the server that `balance` names, or to the next one if that fails, tells it
+    /// who the client is, and comes as far as it being the client's turn.
+    ///
+    /// # Errors
+    /// Why no server could be used. A server that refuses the client is not followed by others.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+    ) -> Result<Connected, ConnectError> {
+        let client = request.announcement.map(|client| client.source.ip());
+        let mut tried = vec![false; self.servers.len()];
+        let mut reason = "no-server";
+        while let Some(n) = self.choose(&tried, request.protocol, client, self.since.elapsed()) {
+            tried[n] = true;
+            let server = &self.servers[n];
+            // If it is down, only this connection finds out whether it still is.
+            server.avoid_from(self.since.elapsed());
+            // Counted from here on, so that the next connection sees this one.
+            let lease = self.lease(n);
+            let started = Instant::now();
+            match self.way(server).reach(request).await {
+                Ok(Reached {
+                    socket,
+                    opened,
+                    inbound,
+                }) => {
+                    self.note(server, request.protocol, None);
+                    let seconds = started.elapsed().as_secs_f64();
+                    self.metrics.connect_seconds.observe(seconds);
+                    return Ok(Connected {
+                        socket,
+                        lease,
+                        opened,
+                        inbound,
+                    });
+                }
+                Err(failure) => {
+                    reason = failure.reason();
+                    self.metrics.error(reason);
+                    if failure.is_down() {
+                        self.note(server, request.protocol, Some(&failure));
+                    }
+                    let (upstream, server) = (&self.config.name, &server.label);
+                    let error = error_chain(&failure);
+                    tracing::debug!(upstream, server, error, "the server cannot be used");
+                    if let Failure::Opening(OpeningError::Refused(words)) = failure {
+                        return Err(ConnectError::Refused(words));
+                    }
+                }
+            }
+        }
+        Err(ConnectError::Unavailable(reason))
+    }
+
+    fn way<'a>(&'a self, server: &'a Server) -> Way<'a> {
+        Way {
+            config: &self.config,
+            tls: self.tls.as_ref(),
+            address: &server.address,
+        }
+    }
+
+    /// Remembers whether a server could be used, and says so where it is news.
+    fn note(&self, server: &Server, protocol: Protocol, failure: Option<&Failure>) {
+        let Some(change) = server.health.note(protocol, failure.is_none()) else {
+            return;
+        };
+        self.metrics.up(&server.label, change.up);
+        let (upstream, server, protocol) = (&self.config.name, &server.label, protocol.as_str());
+        match failure {
+            Some(failure) => {
+                let error = error_chain(failure);
+                tracing::warn!(upstream, server, protocol, error, "server cannot be used");
+            }
+            None if change.again => {
+                tracing::info!(upstream, server, protocol, "server answers again");
+            }
+            None => {}
+        }
+    }
+
+    fn lease(self: &Arc<Self>, server: usize) -> Lease {
+        self.servers[server].active.fetch_add(1, Ordering::Relaxed);
+        Lease {
+            upstream: Arc::clone(self),
+            server,
+        }
+    }
+
+    /// Of the servers not tried yet, one that is not to be avoided, and of these the one that
+    /// `balance` says; among equals the first. `now` is counted from `since`.
+    fn choose(
+        &self,
+        tried: &[bool],
+        protocol: Protocol,
+        client: Option<IpAddr>,
+        now: Duration,
+    ) -> Option<usize> {
+        let by_address = client.filter(|_| self.config.balance == Balance::ClientAddress);
+        let cost = |server: &Server| {
+            let order = match by_address {
+                Some(client) => draw(client, &server.label),
+                None => server.active.load(Ordering::Relaxed) as u64,
+            };
+            (server.is_avoided(protocol, now), order)
+        };
+        let servers = self.servers.iter().enumerate().zip(tried);
+        servers
+            .filter(|(_, tried)| !**tried)
+            .min_by_key(|((_, server), _)| cost(server))
+            .map(|((n, _), _)| n)
+    }
+}
+
+/// The lot that a client draws at a server (rendezvous hashing): while a server is away, only
+/// its own clients go elsewhere, and they come back; also after a restart. A /64 of IPv6 is one
+/// client.
+fn draw(client: IpAddr, server: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match client {
+        IpAddr::V4(address) => address.hash(&mut hasher),
+        IpAddr::V6(address) => address.segments()[..4].hash(&mut hasher),
+    }
+    server.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Server {
+    fn is_avoided(&self, protocol: Protocol, now: Duration) -> bool {
+        let until = Duration::from_millis(self.avoided_until.load(Ordering::Relaxed));
+        self.health.is_down(protocol) && now < until
+    }
+
+    fn avoid_from(&self, now: Duration) {
+        let until = u64::try_from((now + AVOIDED).as_millis()).unwrap_or(u64::MAX);
+        self.avoided_until.store(until, Ordering::Relaxed);
+    }
+}
+
+impl Lease {
+    /// The server's address, as written in the configuration.
+    pub(super) fn server(&self) -> &str {
+        &self.upstream.servers[self.server].label
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let server = &self.upstream.servers[self.server];
+        server.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An error and its causes, on one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ClientAddress, Verification};
+
+    fn upstream(servers: &[&str], balance: Balance) -> Arc<Upstream> {
+        let server = |host: &&str| ServerAddress::Tcp {
+            host: (*host).to_owned(),
+            port: None,
+        };
+        let config = config::Upstream {
+            name: "behind".to_owned(),
+            servers: servers.iter().map(server).collect(),
+            encryption: UpstreamEncryption::Off,
+            verification: Verification {
+                verify: true,
+                trust: Vec::new(),
+                server_name: None,
+                pin: None,
+            },
+            client_address: ClientAddress::None,
+            connect_timeout: Duration::from_secs(5),
+            greeting_timeout: Duration::from_secs(300),
+            balance,
+            health_interval: None,
+        };
+        Upstream::new(Arc::new(config), &Metrics::new("0"), Clock::System).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_was_down_is_tried_again_by_one_connection() {
+        let upstream = upstream(&["192.0.2.1", "192.0.2.2"], Balance::LeastConnections);
+        let choose = |tried: &[bool], seconds| {
+            upstream.choose(tried, Protocol::Imap, None, Duration::from_secs(seconds))
+        };
+        let next = |seconds| choose(&[false; 2], seconds);
+        let busy = upstream.lease(1);
+        assert_eq!(next(0), Some(0), "the fewest connections");
+
+        let down = &upstream.servers[0];
+        down.avoid_from(Duration::ZERO);
+        upstream.note(down, Protocol::Imap, Some(&Failure::Closed));
+        assert_eq!(next(9), Some(1));
+        assert_eq!(choose(&[false, true], 9), Some(0), "where no other is left");
+        let pop3 = upstream.choose(&[false; 2], Protocol::Pop3, None, Duration::ZERO);
+        assert_eq!(pop3, Some(0), "what is down is IMAP");
+        assert_eq!(next(10), Some(0), "it may be back");
+        down.avoid_from(Duration::from_secs(10));
+        assert_eq!(next(10), Some(1), "one connection is enough to find out");
+
+        upstream.note(down, Protocol::Imap, None);
+        assert_eq!(next(10), Some(0));
+        drop(busy);
+    }
+
+    #[test]
+    fn a_client_address_keeps_its_server() {
+        let upstream = upstream(&["192.0.2.1", "192.0.2.2"], Balance::ClientAddress);
+        let choose = |tried: &[bool], client| {
+            let client = Some(IpAddr::from(client));
+            upstream.choose(tried, Protocol::Imap, client, Duration::ZERO)
+        };
+        let clients: Vec<_> = (0..100).map(|host| [198, 51, 100, host]).collect();
+        let first: Vec<_> = clients.iter().map(|c| choose(&[false; 2], *c)).collect();
+        for server in 0..2 {
+            let share = first.iter().filter(|n| **n == Some(server)).count();
+            assert!((20..=80).contains(&share), "{share} of 100 at one of two");
+        }
+        let _busy = upstream.lease(0);
+        let again: Vec<_> = clients.iter().map(|c| choose(&[false; 2], *c)).collect();
+        assert_eq!(again, first, "however busy it is");
+        assert_eq!(choose(&[true, false], clients[0]), Some(1));
+    }
+}

@@ -1,0 +1,342 @@
+//! One connection to one server: the socket, the PROXY header, TLS, and what is said before the
+//! client's turn.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol as Transmission, SockRef, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::config::{self, ClientAddress, ServerAddress, UpstreamEncryption};
+use crate::proxy::inbound::Inbound;
+use crate::proxy::listener::KEEPALIVE;
+use crate::proxy::socket::Socket;
+use crate::proxy::upstream::{Purpose, Request};
+use crate::tls::{ClientTls, UpstreamTlsError};
+use crate::wire::opening::{Client, Opened, Opening, OpeningError, Plan, Step, Tell};
+use crate::wire::proxy_protocol::{encode_v1, encode_v1_local, encode_v2, encode_v2_local};
+
+/// A server at our service.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) socket: Socket,
+    /// How a mail server opened the session.
+    pub(super) opened: Option<Opened>,
+    /// What it has said since.
+    pub(super) inbound: Inbound,
+}
+
+/// Why a server is not at our service.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// It cannot be connected to.
+    #[error("it cannot be connected to")]
+    Connect(#[source] io::Error),
+    /// Its connection failed before it was the client's turn.
+    #[error("its connection failed")]
+    Io(#[source] io::Error),
+    /// It closed before it was the client's turn.
+    #[error("it closed the connection instead of an answer")]
+    Closed,
+    /// It took longer than `connect_timeout` or `greeting_timeout`.
+    #[error("it did not answer within {0}")]
+    Timeout(&'static str),
+    /// TLS with it failed.
+    #[error("TLS with it failed")]
+    Tls(#[source] UpstreamTlsError),
+    /// What it says does not do.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+}
+
+impl Failure {
+    /// A bounded word for it; label `reason` of the metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect(error) | Self::Io(error) => io_reason(error),
+            Self::Closed => "closed",
+            Self::Timeout(limit) => match *limit {
+                "greeting_timeout" => "greeting-timeout",
+                _ => "timeout",
+            },
+            Self::Tls(error) => error.reason(),
+            Self::Opening(error) => error.reason(),
+        }
+    }
+
+    /// Whether the server is to be held for down: not if it only refuses this client, or what
+    /// it is told of the client.
+    pub(super) fn is_down(&self) -> bool {
+        use OpeningError as Opening;
+        !matches!(
+            self,
+            Self::Opening(Opening::Refused(_) | Opening::NoXclient | Opening::ClientRefused(_))
+        )
+    }
+}
+
+/// A bounded word for why a socket failed.
+fn io_reason(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+
+    match error.kind() {
+        Kind::ConnectionRefused => "refused",
+        Kind::TimedOut => "timeout",
+        Kind::HostUnreachable | Kind::NetworkUnreachable => "unreachable",
+        Kind::ConnectionReset | Kind::BrokenPipe => "reset",
+        Kind::NotFound => "not-found",
+        Kind::PermissionDenied => "permission",
+        // What the resolver says has no kind of its own.
+        Kind::Other => "resolve",
+        _ => "io",
+    }
+}
+
+/// The way to one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way<'a> {
+    pub(super) config: &'a config::Upstream,
+    /// There is one if the upstream is spoken to in TLS.
+    pub(super) tls: Option<&'a ClientTls>,
+    pub(super) address: &'a ServerAddress,
+}
+
+impl Way<'_> {
+    /// Connects, tells who the client is, and comes as far as it being the client's turn.
+    pub(super) async fn reach(&self, request: &Request<'_>) -> Result<Reached, Failure> {
+        let connect = self.connect(request);
+        let socket = within(self.config.connect_timeout, "connect_timeout", connect).await?;
+        match (self.plan(request), request.protocol.mail()) {
+            (Some(plan), Some(protocol)) => {
+                let handover = plan.handover;
+                let opening = self.open(socket, Opening::new(protocol, plan), handover);
+                within(self.config.greeting_timeout, "greeting_timeout", opening).await
+            }
+            _ => Ok(Reached {
+                socket,
+                opened: None,
+                inbound: Inbound::default(),
+            }),
+        }
+    }
+
+    /// What is to be said before the client's turn; `None` if nothing is, for the server's
+    /// first word is not in clear or not for us.
+    fn plan(&self, request: &Request<'_>) -> Option<Plan> {
+        let client = request.announcement.map(|announcement| Client {
+            source: announcement.source,
+            destination: announcement.destination,
+        });
+        let tell = match (self.config.client_address, client) {
+            (ClientAddress::Xclient, Some(client)) => Tell::Xclient(client),
+            (ClientAddress::ImapId, Some(client)) => Tell::ImapId(client),
+            _ => Tell::Nothing,
+        };
+        let plan = Plan {
+            own_name: request.own_name.to_owned(),
+            starttls: self.config.encryption == UpstreamEncryption::StartTls,
+            ..Plan::default()
+        };
+        match request.purpose {
+            Purpose::Session { hello } => Some(Plan {
+                tell,
+                hello: hello.map(<[u8]>::to_vec),
+                ..plan
+            }),
+            Purpose::Probe => Some(Plan {
+                probe: true,
+                ..plan
+            }),
+            // What is said before STARTTLS is forgotten by it: nothing is told of the client.
+            Purpose::Legacy { .. } if self.hands_over_in_clear(request) => Some(Plan {
+                handover: true,
+                ..plan
+            }),
+            Purpose::Untouched | Purpose::Legacy { .. } => None,
+        }
+    }
+
+    /// Whether a client's own TLS begins after STARTTLS on the server too.
+    fn hands_over_in_clear(&self, request: &Request<'_>) -> bool {
+        let in_clear_first = matches!(
+            request.purpose,
+            Purpose::Legacy {
+                in_clear_first: true
+            }
+        );
+        in_clear_first && self.config.encryption != UpstreamEncryption::Implicit
+    }
+
+    /// The socket, with the PROXY header sent in one write (Dovecot drops one in pieces), and
+    /// TLS on it if the server expects that from the first byte.
+    async fn connect(&self, request: &Request<'_>) -> Result<Socket, Failure> {
+        let mut socket = self.dial(request).await.map_err(Failure::Connect)?;
+        let header = self.header(request);
+        socket.send(&header).await.map_err(Failure::Io)?;
+        let ours = matches!(request.purpose, Purpose::Session { .. } | Purpose::Probe);
+        match self.config.encryption {
+            UpstreamEncryption::Implicit if ours => self.encrypt(socket).await,
+            _ => Ok(socket),
+        }
+    }
+
+    async fn dial(&self, request: &Request<'_>) -> io::Result<Socket> {
+        let (host, port) = match self.address {
+            ServerAddress::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+            ServerAddress::Tcp { host, port } => (host, *port),
+        };
+        let port = port
+            .or_else(|| self.default_port(request))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let from = match (self.config.client_address, request.announcement) {
+            (ClientAddress::Transparent, Some(announcement)) => Some(announcement.source.ip()),
+            _ => None,
+        };
+        let stream = dial_tcp(host, port, from).await?;
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        Ok(Socket::Tcp(stream))
+    }
+
+    fn default_port(&self, request: &Request<'_>) -> Option<u16> {
+        let implicit = match request.purpose {
+            Purpose::Legacy { .. } => !self.hands_over_in_clear(request),
+            _ => self.config.encryption == UpstreamEncryption::Implicit,
+        };
+        match implicit {
+            true => request.protocol.tls_port(),
+            false => request.protocol.plaintext_port(),
+        }
+    }
+
+    /// The PROXY header that this upstream wants; empty if it wants none.
+    fn header(&self, request: &Request<'_>) -> Vec<u8> {
+        let mut header = Vec::new();
+        match (self.config.client_address, request.announcement) {
+            (ClientAddress::ProxyV1, Some(client)) => encode_v1(client, &mut header),
+            (ClientAddress::ProxyV1, None) => encode_v1_local(&mut header),
+            (ClientAddress::ProxyV2, Some(client)) => encode_v2(client, &mut header),
+            (ClientAddress::ProxyV2, None) => encode_v2_local(&mut header),
+            _ => {}
+        }
+        header
+    }
+
+    async fn encrypt(&self, socket: Socket) -> Result<Socket, Failure> {
+        let host = match self.address {
+            ServerAddress::Tcp { host, .. } => host,
+            // The configuration demands a server_name then.
+            ServerAddress::Unix(_) => "",
+        };
+        let (Some(tls), Some(transport)) = (self.tls, socket.into_transport()) else {
+            unreachable!("an upstream with TLS has its TLS, and it is begun once");
+        };
+        let stream = tls.connect(host, transport).await;
+        stream
+            .map(|stream| Socket::Tls(Box::new(stream)))
+            .map_err(Failure::Tls)
+    }
+
+    /// Speaks with a mail server until it is the client's turn. No buffer is held while it is
+    /// waited for.
+    async fn open(
+        &self,
+        mut socket: Socket,
+        mut opening: Opening,
+        handover: bool,
+    ) -> Result<Reached, Failure> {
+        let mut inbound = Inbound::default();
+        let mut say = Vec::new();
+        loop {
+            if inbound.fill(&mut socket).await.map_err(Failure::Io)? == 0 {
+                let opened = Some(opening.closed().ok_or(Failure::Closed)?);
+                return Ok(Reached {
+                    socket,
+                    opened,
+                    inbound,
+                });
+            }
+            let received = opening.receive(inbound.filled(), &mut say)?;
+            inbound.consume(received.consumed);
+            let mut step = received.step;
+            if let Step::StartTls = step {
+                socket.send(&say).await.map_err(Failure::Io)?;
+                say.clear();
+                // What the server said behind its go-ahead would count as said in TLS.
+                if !inbound.filled().is_empty() {
+                    return Err(OpeningError::Injection.into());
+                }
+                if handover {
+                    return Ok(Reached {
+                        socket,
+                        opened: None,
+                        inbound,
+                    });
+                }
+                socket = self.encrypt(socket).await?;
+                step = opening.encrypted(&mut say)?;
+            }
+            socket.send(&say).await.map_err(Failure::Io)?;
+            say.clear();
+            if let Step::Done(opened) = step {
+                return Ok(Reached {
+                    socket,
+                    opened: Some(opened),
+                    inbound,
+                });
+            }
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    name: &'static str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::Timeout(name)),
+    }
+}
+
+/// An address is used as it is; a name is looked up anew for every connection, and each of
+/// its addresses tried.
+async fn dial_tcp(host: &str, port: u16, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else {
+        return match host.parse::<IpAddr>() {
+            Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await,
+            Err(_) => TcpStream::connect((host, port)).await,
+        };
+    };
+    let mut failure = None;
+    for address in lookup_host((host, port)).await? {
+        if address.is_ipv4() != from.is_ipv4() {
+            continue;
+        }
+        match dial_from(from, address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Some(error),
+        }
+    }
+    // The server has no address of the client's family.
+    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// Connects from an address that need not be ours (IP_TRANSPARENT, which takes CAP_NET_ADMIN).
+async fn dial_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(to),
+        Type::STREAM,
+        Some(Transmission::TCP),
+    )?;
+    match from {
+        IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    TcpSocket::from_std_stream(socket.into()).connect(to).await
+}
