@@ -178,6 +178,7 @@ impl SessionError {
             Self::Connect(ConnectError::Refused(_)) => "greeting-refused",
             Self::Guard(GuardError::LineTooLong) => "line-too-long",
             Self::Guard(GuardError::LiteralTooLong) => "literal-too-long",
+            Self::Guard(GuardError::TooManyErrors) => "too-many-errors",
             Self::Guard(GuardError::Ambiguous) => "ambiguous-end",
             Self::Guard(GuardError::Server) => "malformed-answer",
             Self::Downstream(DownstreamError::Io(error)) => io_reason(error),

@@ -2,7 +2,10 @@
 //! nothing passes that a server would believe of us and must not believe of a client.
 
 mod imap;
+mod lines;
 mod managesieve;
+#[cfg(test)]
+mod oracle;
 mod pop3;
 mod smtp;
 
@@ -56,6 +59,9 @@ pub enum GuardError {
     /// A literal of the client longer than the limit.
     #[error("a literal longer than the limit")]
     LiteralTooLong,
+    /// More commands of the client that had to be refused than anyone needs.
+    #[error("too many commands that had to be refused")]
+    TooManyErrors,
     /// Bytes behind the client's STARTTLS line.
     #[error("bytes came together with STARTTLS")]
     Injection,
@@ -75,7 +81,7 @@ impl Guard {
             MailProtocol::Smtp | MailProtocol::Submission => {
                 Dialogue::Smtp(Box::new(Smtp::new(mode, known)))
             }
-            MailProtocol::Imap => Dialogue::Imap(Box::new(Imap::new(known))),
+            MailProtocol::Imap => Dialogue::Imap(Box::new(Imap::new())),
             MailProtocol::Pop3 => Dialogue::Pop3(Box::new(Pop3::new(known))),
             MailProtocol::ManageSieve => Dialogue::ManageSieve(Box::new(ManageSieve::new(known))),
         })
