@@ -1,19 +1,21 @@
 //! How the tables fit together: names that lead somewhere, addresses and routes that do not
 //! compete, and what is allowed and probably not meant.
 
+mod listener;
+mod upstream;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use toml::Spanned;
 
 use crate::cert::NamePattern;
+use crate::config::Encryption;
 use crate::config::file::{Report, Table};
 use crate::config::nearest::nearest;
 use crate::config::tables::{ListenerTable, RouteTable, Tables, UpstreamTable};
 use crate::config::value::quoted;
-use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress};
 
 /// Reports everything that no table can tell by itself.
 pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
@@ -32,14 +34,13 @@ pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
     addresses(tables);
     references(tables);
     competing_routes(&tables.routes);
-    tables.listeners.iter().for_each(listener_sense);
+    tables.listeners.iter().for_each(listener::check);
     let reached = reached(tables);
     for upstream in &tables.upstreams {
         let name = upstream.name.as_ref().map(|name| name.get_ref().as_str());
         let listeners = name.and_then(|name| reached.get(name));
         let listeners = listeners.map_or(&[][..], Vec::as_slice);
-        ports(upstream, listeners);
-        client_address(upstream, listeners);
+        upstream::check(upstream, listeners);
     }
     // What is misspelt leads nowhere and is not used by anyone: once is enough to say so.
     if !report.has_errors() {
@@ -259,62 +260,6 @@ fn reached<'t>(tables: &'t Tables<'t>) -> HashMap<&'t str, Vec<&'t ListenerTable
     reached
 }
 
-fn listener_sense(listener: &ListenerTable<'_>) {
-    let table = &listener.table;
-    let encryption = listener.encryption;
-    if encryption == Some(Encryption::Off) {
-        let mut bind = listener.bind.iter();
-        if let Some(open) = bind.find(|bind| !bind.get_ref().ip().is_loopback()) {
-            let message = format_args!(
-                "\"{}\" can be reached from other hosts, and with `tls = \"off\"` passwords \
-                 cross the network in clear",
-                open.get_ref()
-            );
-            table.warning(open.span().start, message);
-        }
-    }
-    if let Some(other) = encryption.filter(|tls| !tls.ends_here())
-        && table.has("unknown_name")
-    {
-        let tls = other.as_str();
-        let message = format_args!(
-            "`unknown_name` has no effect with `tls = \"{tls}\"`: no certificate is served"
-        );
-        table.warning(table.at_value("unknown_name"), message);
-    }
-    idle_limit(listener);
-    for network in &listener.accept_proxy_from {
-        if network.get_ref().is_everything() {
-            let message = format_args!(
-                "`accept_proxy_from` holds \"{}\": anybody can claim any client address",
-                network.get_ref()
-            );
-            table.warning(network.span().start, message);
-        }
-    }
-}
-
-/// What the protocol lets a client count on: RFC 9051 section 5.4, RFC 1939 section 3,
-/// RFC 5321 section 4.5.3.2.6.
-fn idle_limit(listener: &ListenerTable<'_>) {
-    let (Some(protocol), Some(limit)) = (listener.protocol, listener.idle_timeout) else {
-        return;
-    };
-    let minutes = match protocol {
-        Protocol::Imap | Protocol::ManageSieve => 30,
-        Protocol::Pop3 | Protocol::Smtp | Protocol::Submission => 10,
-        Protocol::Tcp => return,
-    };
-    if limit < Duration::from_secs(minutes * 60) {
-        let message = format_args!(
-            "`idle_timeout` is below the {minutes} minutes that {} clients may be silent for",
-            protocol.as_str()
-        );
-        let table = &listener.table;
-        table.warning(table.at_value("idle_timeout"), message);
-    }
-}
-
 /// Listeners, routes and upstreams that serve nobody.
 fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
     let Tables {
@@ -353,60 +298,5 @@ fn unused_upstreams(tables: &Tables<'_>) {
         if let Some(name) = name.as_ref().filter(|name| !used.contains(name.get_ref())) {
             table.warning(name.span().start, "no listener and no route uses it");
         }
-    }
-}
-
-/// Servers without a port behind listeners whose protocol has none, or another.
-fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
-    for server in &upstream.servers {
-        let at = server.span().start;
-        let server = server.get_ref();
-        if !matches!(server, ServerAddress::Tcp { port: None, .. }) {
-            continue;
-        }
-        if let Some(listener) = listeners.iter().find(|l| l.protocol == Some(Protocol::Tcp)) {
-            let message = format_args!(
-                "server \"{server}\" has no port, and protocol tcp of {} has no default; \
-                 expected \"{server}:PORT\"",
-                listener.table.title()
-            );
-            upstream.table.error(at, message);
-        }
-        let untouched = |l: &&&ListenerTable<'_>| l.encryption == Some(Encryption::Passthrough);
-        if let Some(listener) = listeners.iter().find(untouched)
-            && let Some(port) = listener.protocol.and_then(Protocol::plaintext_port)
-        {
-            let message = format_args!(
-                "server \"{server}\" has no port, and {} passes TLS untouched to the plaintext \
-                 port {port}; expected \"{server}:PORT\"",
-                listener.table.title()
-            );
-            upstream.table.warning(at, message);
-        }
-    }
-}
-
-/// A mail server that takes every client for this host may relay for all of them.
-fn client_address(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
-    let smtp = |protocol| matches!(protocol, Protocol::Smtp | Protocol::Submission);
-    let listener = listeners.iter().find(|l| l.protocol.is_some_and(smtp));
-    let Some(listener) = listener else { return };
-    let table = &upstream.table;
-    let (behind, protocol) = (
-        listener.table.title(),
-        listener.protocol.map_or("", Protocol::as_str),
-    );
-    if !table.has("client_address") {
-        let message = format_args!(
-            "`client_address` must be written out behind {behind} (protocol {protocol}): a server \
-             that takes every client for this host may relay for all"
-        );
-        table.error(table.at(), message);
-    } else if upstream.client_address == Some(ClientAddress::None) {
-        let message = format_args!(
-            "with `client_address = \"none\"` behind {behind} (protocol {protocol}) the server \
-             takes every client for this host, and may relay for all"
-        );
-        table.warning(table.at_value("client_address"), message);
     }
 }
