@@ -204,7 +204,7 @@ mod tests {
 
         #[test]
         fn no_value_makes_it_panic(
-            key in "(bind|names|servers|tls|mode|level|accept_proxy_from|idle_timeout|[a-z]{1,3})",
+            key in "(bind|names|servers|tls|mode|level|accept_proxy_from|idle_timeout|trust|server_name|pin|health_interval|[a-z]{1,3})",
             value in "(\"[^\"\\\\\n\r]{0,12}\"|-?[0-9_.e]{1,12}|\\[(\"[0-9a-f:./]{0,9}\",){0,3}\\]|true)",
             section in "(\\[\\[(listener|route|upstream)\\]\\]|\\[(log|limits|admin|tls)\\])",
         ) {

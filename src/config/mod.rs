@@ -430,6 +430,26 @@ impl Encryption {
     }
 }
 
+impl ClientAddress {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ProxyV1 => "proxy-v1",
+            Self::ProxyV2 => "proxy-v2",
+            Self::Xclient => "xclient",
+            Self::ImapId => "imap-id",
+            Self::Transparent => "transparent",
+        }
+    }
+
+    /// Whether it is said in the mail protocol, and so never to a server to which the client
+    /// speaks TLS itself.
+    pub fn is_in_protocol(self) -> bool {
+        matches!(self, Self::Xclient | Self::ImapId)
+    }
+}
+
 impl Config {
     /// The listener of this name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {

@@ -101,7 +101,7 @@ pub(super) struct ListenerTable<'a> {
     unknown_name: UnknownName,
     pub(super) idle_timeout: Option<Duration>,
     /// Whether clients that are too old are handed over.
-    pub(super) legacy: bool,
+    pub(super) legacy: Option<bool>,
     pub(super) legacy_upstream: Option<Spanned<String>>,
     pub(super) mx: bool,
 }
@@ -112,6 +112,11 @@ impl<'a> ListenerTable<'a> {
             table.value("tls", |value| ENCRYPTIONS.read(value))
         } else {
             Some(Encryption::Implicit)
+        };
+        let legacy = if table.has("legacy") {
+            table.value("legacy", |value| LEGACY.read(value))
+        } else {
+            Some(false)
         };
         let networks = table.list("accept_proxy_from", "networks", value::network);
         Self {
@@ -128,13 +133,19 @@ impl<'a> ListenerTable<'a> {
                 .value("unknown_name", |value| UNKNOWN_NAMES.read(value))
                 .unwrap_or(unknown_name),
             idle_timeout: table.value("idle_timeout", value::time_limit),
-            legacy: table
-                .value("legacy", |value| LEGACY.read(value))
-                .unwrap_or(false),
+            legacy,
             legacy_upstream: table.located("legacy_upstream", value::name),
             mx: table.value("mx", value::boolean).unwrap_or(false),
             table,
         }
+    }
+
+    /// The upstream that its old clients are handed to, if it has one for them alone.
+    pub(super) fn hands_over_to(&self) -> Option<&str> {
+        let ends_here = self.encryption.is_some_and(Encryption::ends_here);
+        let upstream = self.legacy_upstream.as_ref();
+        let upstream = upstream.filter(|_| self.legacy == Some(true) && ends_here);
+        upstream.map(|name| name.get_ref().as_str())
     }
 
     fn join(self, upstreams: &Upstreams) -> Option<Listener> {
@@ -155,7 +166,7 @@ impl<'a> ListenerTable<'a> {
             accept_proxy_from: unlocated(self.accept_proxy_from),
             unknown_name: self.unknown_name,
             idle_timeout: self.idle_timeout.unwrap_or_else(|| protocol.idle_timeout()),
-            legacy: match self.legacy {
+            legacy: match self.legacy? {
                 true => Legacy::Passthrough(legacy_upstream),
                 false => Legacy::Refuse,
             },

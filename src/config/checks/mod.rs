@@ -1,6 +1,7 @@
 //! How the tables fit together: names that lead somewhere, addresses and routes that do not
 //! compete, and what is allowed and probably not meant.
 
+mod legacy;
 mod listener;
 mod upstream;
 
@@ -35,16 +36,32 @@ pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
     references(tables);
     competing_routes(&tables.routes);
     tables.listeners.iter().for_each(listener::check);
+    fit(tables);
+    // What is misspelt leads nowhere and is not used by anyone: once is enough to say so.
+    if !report.has_errors() {
+        idle_parts(tables, report);
+    }
+}
+
+/// Whether upstreams fit the listeners before them.
+fn fit(tables: &Tables<'_>) {
     let reached = reached(tables);
     for upstream in &tables.upstreams {
         let name = upstream.name.as_ref().map(|name| name.get_ref().as_str());
         let listeners = name.and_then(|name| reached.get(name));
         let listeners = listeners.map_or(&[][..], Vec::as_slice);
         upstream::check(upstream, listeners);
-    }
-    // What is misspelt leads nowhere and is not used by anyone: once is enough to say so.
-    if !report.has_errors() {
-        idle_parts(tables, report);
+        for listener in listeners {
+            legacy::check_shared(upstream, listener);
+        }
+        let handing_over = tables.listeners.iter();
+        let handing_over: Vec<_> = handing_over
+            .filter(|listener| name.is_some() && listener.hands_over_to() == name)
+            .collect();
+        for listener in &handing_over {
+            legacy::check_own(upstream, listener);
+        }
+        upstream::relay(upstream, listeners.iter().chain(&handing_over).copied());
     }
 }
 
@@ -231,10 +248,14 @@ fn can_match(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
     if !holds_on(route, listener) {
         return false;
     }
-    // Without TLS no name is sent, and only the listener's own can be assumed.
+    listener.encryption != Some(Encryption::Off) || takes_the_nameless(route, listener)
+}
+
+/// Whether a connection comes to this route on which no name is sent, as always without TLS:
+/// then only the listener's own can be assumed.
+fn takes_the_nameless(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
     let assumed = listener.hostname.as_ref();
-    listener.encryption != Some(Encryption::Off)
-        || assumed.is_some_and(|name| route.names.iter().any(|p| p.get_ref().matches(name)))
+    assumed.is_some_and(|name| route.names.iter().any(|p| p.get_ref().matches(name)))
 }
 
 fn holds_on(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
@@ -272,10 +293,21 @@ fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
         .iter()
         .filter(|listener| listener.upstream.is_none())
     {
-        if !routes.iter().any(|route| can_match(route, listener)) {
+        let table = &listener.table;
+        let mut routes = routes
+            .iter()
+            .filter(|route| can_match(route, listener))
+            .peekable();
+        if routes.peek().is_none() {
             let message = "it has no `upstream`, and no route takes its connections: all are \
                            refused";
-            listener.table.warning(listener.table.at(), message);
+            table.warning(table.at(), message);
+        } else if listener.encryption == Some(Encryption::StartTlsOptional)
+            && !routes.any(|route| takes_the_nameless(route, listener))
+        {
+            let message = "it has no `upstream`, and no route takes its `hostname`: clients that \
+                           go on in clear are refused";
+            table.warning(table.at(), message);
         }
     }
     for route in routes.iter().filter(|_| !listeners.is_empty()) {

@@ -1,23 +1,114 @@
-//! What an upstream has to be for the listeners before it.
+//! What an upstream says of itself, and what it has to be for the listeners before it.
 
 use crate::config::tables::{ListenerTable, UpstreamTable};
-use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress};
+use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress, UpstreamEncryption};
 
-/// Reports what does not fit the listeners whose connections can come to it.
+/// Reports what makes no sense by itself, and what does not fit the listeners whose connections
+/// can come to it.
 pub(super) fn check(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    verification(upstream);
+    transparent(upstream);
     ports(upstream, listeners);
-    client_address(upstream, listeners);
+    encryption(upstream, listeners);
+    in_the_protocol(upstream, listeners);
+}
+
+/// What is said about a certificate that is not seen, or not looked at.
+fn verification(upstream: &UpstreamTable<'_>) {
+    const KEYS: [&str; 4] = ["verify", "trust", "server_name", "pin"];
+    let table = &upstream.table;
+    let warn = |key, message: &str| {
+        if table.has(key) {
+            table.warning(table.at_value(key), format_args!("`{key}` {message}"));
+        }
+    };
+    let (verify, pin) = (upstream.verification.verify, upstream.verification.pin);
+    match upstream.encryption {
+        None => {}
+        Some(UpstreamEncryption::Off) => {
+            for key in KEYS {
+                warn(
+                    key,
+                    "has no effect with `tls = \"off\"`: no certificate is seen",
+                );
+            }
+        }
+        Some(_) => {
+            if pin.is_some() {
+                warn("verify", "has no effect beside `pin`: only the key counts");
+                warn("trust", "has no effect beside `pin`: only the key counts");
+                named_for_nothing(upstream);
+            } else if !verify {
+                let message = "with `verify = false` anybody on the way can pose as the server; \
+                               `pin` accepts one certificate and no other";
+                table.warning(table.at_value("verify"), message);
+                warn("trust", "has no effect with `verify = false`");
+            }
+            nameless(upstream);
+        }
+    }
+}
+
+/// A name beside a pin is sent to the server, and nothing more.
+fn named_for_nothing(upstream: &UpstreamTable<'_>) {
+    let sockets = upstream.servers.iter();
+    let mut sockets = sockets.filter(|server| is_unix(server.get_ref()));
+    let table = &upstream.table;
+    if table.has("server_name") && sockets.next().is_none() {
+        let message = "`server_name` is sent to the server, but not verified beside `pin`: only \
+                       the key counts";
+        table.warning(table.at_value("server_name"), message);
+    }
+}
+
+/// A Unix socket has no name that could be asked for.
+fn nameless(upstream: &UpstreamTable<'_>) {
+    if upstream.table.has("server_name") {
+        return;
+    }
+    for server in upstream.servers.iter().filter(|s| is_unix(s.get_ref())) {
+        let message = format_args!(
+            "server \"{}\" has no host name that its certificate could be for; expected \
+             `server_name`",
+            server.get_ref()
+        );
+        upstream.table.error(server.span().start, message);
+    }
+}
+
+fn is_unix(server: &ServerAddress) -> bool {
+    matches!(server, ServerAddress::Unix(_))
+}
+
+/// A Unix socket knows no addresses to connect from.
+fn transparent(upstream: &UpstreamTable<'_>) {
+    if upstream.client_address != Some(ClientAddress::Transparent) {
+        return;
+    }
+    for server in upstream.servers.iter().filter(|s| is_unix(s.get_ref())) {
+        let message = format_args!(
+            "server \"{}\" cannot be connected to from the client's address, as `client_address = \
+             \"transparent\"` asks; expected HOST or HOST:PORT",
+            server.get_ref()
+        );
+        upstream.table.error(server.span().start, message);
+    }
 }
 
 /// Servers without a port behind listeners whose protocol has none, or another.
 fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    let Some(encryption) = upstream.encryption else {
+        return;
+    };
+    let implicit = encryption == UpstreamEncryption::Implicit;
     for server in &upstream.servers {
         let at = server.span().start;
         let server = server.get_ref();
         if !matches!(server, ServerAddress::Tcp { port: None, .. }) {
             continue;
         }
-        if let Some(listener) = listeners.iter().find(|l| l.protocol == Some(Protocol::Tcp)) {
+        let of = |protocol| listeners.iter().find(|l| l.protocol == Some(protocol));
+        if let Some(listener) = of(Protocol::Tcp) {
             let message = format_args!(
                 "server \"{server}\" has no port, and protocol tcp of {} has no default; \
                  expected \"{server}:PORT\"",
@@ -25,8 +116,16 @@ fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
             );
             upstream.table.error(at, message);
         }
-        let untouched = |l: &&&ListenerTable<'_>| l.encryption == Some(Encryption::Passthrough);
-        if let Some(listener) = listeners.iter().find(untouched)
+        if let Some(listener) = of(Protocol::ManageSieve).filter(|_| implicit) {
+            let message = format_args!(
+                "server \"{server}\" has no port, and protocol managesieve of {} has none for \
+                 `tls = \"implicit\"`; expected \"{server}:PORT\"",
+                listener.table.title()
+            );
+            upstream.table.error(at, message);
+        }
+        let untouched = listeners.iter().find(|l| passes_through(l));
+        if let Some(listener) = untouched.filter(|_| encryption == UpstreamEncryption::Off)
             && let Some(port) = listener.protocol.and_then(Protocol::plaintext_port)
         {
             let message = format_args!(
@@ -39,10 +138,76 @@ fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
     }
 }
 
+fn passes_through(listener: &ListenerTable<'_>) -> bool {
+    listener.encryption == Some(Encryption::Passthrough)
+}
+
+/// STARTTLS that cannot be said.
+fn encryption(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    if upstream.encryption != Some(UpstreamEncryption::StartTls) {
+        return;
+    }
+    let table = &upstream.table;
+    let at = table.at_value("tls");
+    if let Some(listener) = listeners.iter().find(|l| passes_through(l)) {
+        let message = format_args!(
+            "`tls = \"starttls\"` is not possible behind {}, which passes the client's own TLS on \
+             from the first byte; expected one of off, implicit",
+            listener.table.title()
+        );
+        table.error(at, message);
+    } else if let Some(listener) = listeners.iter().find(|l| l.protocol == Some(Protocol::Tcp)) {
+        let message = format_args!(
+            "`tls = \"starttls\"` is not possible behind {} (protocol tcp), which has no \
+             STARTTLS; expected one of off, implicit",
+            listener.table.title()
+        );
+        table.error(at, message);
+    }
+}
+
+/// What only some protocols have a word for.
+fn in_the_protocol(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    let Some(written) = upstream.client_address.filter(|way| way.is_in_protocol()) else {
+        return;
+    };
+    let refusals = listeners.iter().filter_map(|l| {
+        let protocol = l.protocol.filter(|_| l.encryption.is_some())?;
+        Some((l, refusal(written, protocol, passes_through(l))?))
+    });
+    for (listener, why) in refusals.take(1) {
+        let (listener, way) = (listener.table.title(), written.as_str());
+        let message =
+            format_args!("`client_address = \"{way}\"` is not possible behind {listener}{why}");
+        let table = &upstream.table;
+        table.error(table.at_value("client_address"), message);
+    }
+}
+
+/// Why a client's address cannot be told in this way, and what can be done.
+fn refusal(way: ClientAddress, protocol: Protocol, untouched: bool) -> Option<String> {
+    let (why, own) = match (protocol, way) {
+        _ if untouched => {
+            let why = ", which passes the client's own TLS on: nothing can be said in it";
+            (why.to_owned(), "")
+        }
+        (Protocol::Tcp, _) => (" (protocol tcp)".to_owned(), ""),
+        (Protocol::Imap, ClientAddress::Xclient) => (" (protocol imap)".to_owned(), "imap-id, "),
+        (Protocol::Imap, _) | (_, ClientAddress::Xclient) => return None,
+        _ => (format!(" (protocol {})", protocol.as_str()), "xclient, "),
+    };
+    Some(format!(
+        "{why}; expected one of none, proxy-v1, proxy-v2, {own}transparent"
+    ))
+}
+
 /// A mail server that takes every client for this host may relay for all of them.
-fn client_address(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+pub(super) fn relay<'t>(
+    upstream: &UpstreamTable<'_>,
+    mut listeners: impl Iterator<Item = &'t ListenerTable<'t>>,
+) {
     let smtp = |protocol| matches!(protocol, Protocol::Smtp | Protocol::Submission);
-    let listener = listeners.iter().find(|l| l.protocol.is_some_and(smtp));
+    let listener = listeners.find(|l| l.protocol.is_some_and(smtp));
     let Some(listener) = listener else { return };
     let table = &upstream.table;
     let (behind, protocol) = (
