@@ -4,6 +4,7 @@
 //! makes no promise of stability. `ARCHITECTURE.md` has the picture.
 
 pub mod admin;
+pub mod causes;
 pub mod cert;
 pub mod cli;
 pub mod config;

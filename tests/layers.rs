@@ -5,23 +5,28 @@ use std::path::{Path, PathBuf};
 
 /// Every top-level module, and the modules of this crate that it may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("causes", &[]),
     ("cert", &[]),
     ("wire", &[]),
     ("metrics", &[]),
     ("time", &[]),
     ("config", &["cert", "wire"]),
     ("log", &["config"]),
-    ("store", &["cert", "time"]),
+    ("store", &["causes", "cert", "time"]),
     ("tls", &["cert", "config", "metrics", "time", "wire"]),
     (
         "proxy",
-        &["cert", "config", "metrics", "time", "tls", "wire"],
+        &["causes", "cert", "config", "metrics", "time", "tls", "wire"],
     ),
-    ("admin", &["cert", "config", "metrics", "store", "time"]),
+    (
+        "admin",
+        &["causes", "cert", "config", "metrics", "store", "time"],
+    ),
     (
         "server",
         &[
-            "admin", "cert", "config", "log", "metrics", "proxy", "store", "time", "tls", "wire",
+            "admin", "causes", "cert", "config", "log", "metrics", "proxy", "store", "time", "tls",
+            "wire",
         ],
     ),
     (
@@ -31,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "admin", "cert", "config", "demo", "log", "server", "store", "time",
+            "admin", "causes", "cert", "config", "demo", "log", "server", "store", "time",
         ],
     ),
 ];

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::output::{chain, print, table};
+use super::output::{print, table};
 use super::{FAILED, Failure};
+use crate::causes;
 use crate::demo::{Demo, DemoError, RankTry, Try};
 
 /// Runs the demo to its end.
@@ -145,7 +146,7 @@ fn summary(services: &[Try], ranks: &[RankTry]) -> (String, u8) {
 fn verdict<T, E: Error>(outcome: &Result<T, E>, seen: impl Fn(&T) -> String) -> (String, String) {
     match outcome {
         Ok(value) => ("ok".to_owned(), seen(value)),
-        Err(error) => ("FAILED".to_owned(), chain(error)),
+        Err(error) => ("FAILED".to_owned(), causes::in_one_line(error)),
     }
 }
 

@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser};
 use crate::admin::ClientError;
 use crate::admin::api;
 use crate::admin::service::ServiceError;
+use crate::causes;
 use crate::config::{self, ConfigErrors};
 use crate::demo::DemoError;
 use crate::log::{self, LogError};
@@ -26,7 +27,7 @@ use crate::store::StoreError;
 use crate::time::Clock;
 use arguments::{Arguments, Command};
 use backend::Place;
-use output::{chain, complain, print};
+use output::{complain, print};
 
 /// The operation failed.
 const FAILED: u8 = 1;
@@ -120,7 +121,7 @@ impl Failure {
             complain(self);
             return ExitCode::from(CONFIG);
         }
-        complain(format_args!("gatepost: {}", chain(self)));
+        complain(format_args!("gatepost: {}", causes::in_one_line(self)));
         match self.status() {
             Some(BAD_REQUEST) => ExitCode::from(USAGE),
             _ => ExitCode::from(FAILED),

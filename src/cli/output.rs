@@ -1,6 +1,5 @@
 //! Where everything is printed: results to standard output, the rest to standard error.
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
@@ -27,18 +26,6 @@ pub(super) fn complain(line: impl fmt::Display) {
 pub(super) fn json<T: serde::Serialize>(document: &T) -> String {
     let text = serde_json::to_string_pretty(document).expect("documents have text keys only");
     format!("{text}\n")
-}
-
-/// An error and its causes on one line, as in "what: why: why that".
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
 
 /// Columns with two spaces between them: good for the eye, and for `awk`.
@@ -74,16 +61,5 @@ mod tests {
             table(&["NAME", "KIND", "LAST"], rows),
             "NAME   KIND      LAST\na      long one  x\nwider            y\n"
         );
-    }
-
-    #[test]
-    fn causes_follow_on_the_same_line() {
-        let inner = io::Error::other("disk gone");
-        let outer = crate::store::StoreError::Io {
-            path: "sslcert/a.key".to_owned(),
-            action: "cannot write",
-            source: inner,
-        };
-        assert_eq!(chain(&outer), "sslcert/a.key: cannot write: disk gone");
     }
 }

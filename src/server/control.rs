@@ -16,6 +16,7 @@ use crate::admin::api::{
     Drained, ListenerStatus, Reloaded, ServerStatus, Status, Timestamp, UpstreamStatus,
 };
 use crate::admin::{self, Command, Context, SocketGuard};
+use crate::causes;
 use crate::cert::{CertIndex, LiveIndex};
 use crate::config::{self, Config, Limits};
 use crate::log::LogHandle;
@@ -202,7 +203,7 @@ impl Control {
             warnings.push("[runtime] threads takes effect at the next start".to_owned());
         }
         let change = self.prepare(&old, &config).await;
-        self.carry_out(change.map_err(|error| error_chain(&error))?, config);
+        self.carry_out(change.map_err(|error| causes::in_one_line(&error))?, config);
         Ok(Reloaded { warnings })
     }
 
@@ -237,7 +238,10 @@ impl Control {
         if let Some(log) = &self.log
             && let Err(error) = log.apply(&config.log)
         {
-            tracing::error!(error = error_chain(&error), "the log stays as it was");
+            tracing::error!(
+                error = causes::in_one_line(&error),
+                "the log stays as it was"
+            );
         }
         self.take_limits(&config.limits);
         self.listeners.apply(change.listeners, &self.shared);
@@ -248,7 +252,7 @@ impl Control {
             None => {
                 if let Err(error) = self.admin.socket.set_mode(mode) {
                     tracing::error!(
-                        error = error_chain(&error),
+                        error = causes::in_one_line(&error),
                         "the admin socket keeps its mode"
                     );
                 }
@@ -434,16 +438,4 @@ fn host_name() -> String {
         true => "localhost".to_owned(),
         false => name.into_owned(),
     }
-}
-
-/// An error and its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

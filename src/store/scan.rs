@@ -1,6 +1,5 @@
 //! What the files of one NAME amount to: a certificate, a request that waits, or a problem.
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use aws_lc_rs::digest;
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::causes;
 use crate::cert::{
     Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors, read_bundle,
 };
@@ -85,7 +85,7 @@ impl Scan<'_> {
         } = material;
         let found = |file: &SourceFile| {
             read_bundle(&file.contents.bytes)
-                .map_err(|e| format!("{}: {}", file.name, chain_text(&e)))
+                .map_err(|e| format!("{}: {}", file.name, causes::in_one_line(&e)))
         };
         let mut bundle = found(&certificate)?;
         if let Some(key) = &key {
@@ -104,7 +104,7 @@ impl Scan<'_> {
         let made = Credential::new(name, bundle.certificates, &bundle.keys, self.anchors);
         let mut credential = made.map_err(|error| match error {
             CredentialError::KeyMismatch { .. } => not_its_key(&certificate.name, key_file),
-            error => format!("{}: {}", certificate.name, chain_text(&error)),
+            error => format!("{}: {}", certificate.name, causes::in_one_line(&error)),
         })?;
         credential.problems.append(&mut problems);
         let key = fitting(&bundle.keys, &credential.certificate.spki)
@@ -149,7 +149,7 @@ pub(super) fn read_keys(directory: &Path, name: &str) -> Result<Vec<PrivateKey>,
     match read_bundle(&file.contents.bytes) {
         Ok(bundle) if bundle.keys.is_empty() => Err(format!("{}: no private key in it", file.name)),
         Ok(bundle) => Ok(bundle.keys),
-        Err(error) => Err(format!("{}: {}", file.name, chain_text(&error))),
+        Err(error) => Err(format!("{}: {}", file.name, causes::in_one_line(&error))),
     }
 }
 
@@ -167,17 +167,6 @@ pub(super) fn set_aside(message: String) -> Problem {
 
 fn not_its_key(certificate_file: &str, key_file: &str) -> String {
     format!("{certificate_file}: the certificate's key is not the key in {key_file}")
-}
-
-fn chain_text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 struct SourceFile {

@@ -6,13 +6,13 @@
 mod describe;
 mod explain;
 
-use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::admin::api;
+use crate::causes;
 use crate::cert::{IssueError, KeyAlgorithm, LiveIndex, NameError, NamePattern, NewCertificate};
 use crate::cert::{Subject, UnknownClientKind};
 use crate::config::Config;
@@ -101,14 +101,7 @@ impl ServiceError {
 
     /// The whole chain of causes, as a problem's detail.
     pub fn detail(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        causes::in_one_line(self)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::causes;
 use crate::config::{self, Balance, Protocol, ServerAddress, UpstreamEncryption};
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::proxy::inbound::Inbound;
@@ -219,7 +220,7 @@ impl Upstream {
                         self.note(server, request.protocol, Some(&failure));
                     }
                     let (upstream, server) = (&self.config.name, &server.label);
-                    let error = error_chain(&failure);
+                    let error = causes::in_one_line(&failure);
                     tracing::debug!(upstream, server, error, "the server cannot be used");
                     if let Failure::Opening(OpeningError::Refused(words)) = failure {
                         return Err(ConnectError::Refused(words));
@@ -247,7 +248,7 @@ impl Upstream {
         let (upstream, server, protocol) = (&self.config.name, &server.label, protocol.as_str());
         match failure {
             Some(failure) => {
-                let error = error_chain(failure);
+                let error = causes::in_one_line(failure);
                 tracing::warn!(upstream, server, protocol, error, "server cannot be used");
             }
             None if change.again => {
@@ -327,18 +328,6 @@ impl Drop for Lease {
         let server = &self.upstream.servers[self.server];
         server.active.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// An error and its causes, on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
