@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use data_encoding::BASE64;
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
@@ -120,10 +121,20 @@ impl Certificate {
         sha256(&self.spki)
     }
 
+    /// The pin as it is written (RFC 7469 section 2.4).
+    pub fn spki_pin(&self) -> String {
+        BASE64.encode(&self.spki_sha256())
+    }
+
     /// The SHA-256 fingerprint as it is shown.
     pub fn fingerprint(&self) -> String {
         hex(&self.sha256)
     }
+}
+
+/// The SubjectPublicKeyInfo of a certificate of which nothing else counts.
+pub fn spki_of(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    Ok(parse(der)?.public_key().raw.to_vec())
 }
 
 /// Reads the structure of a certificate, and nothing but it.

@@ -9,7 +9,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 over `bytes`.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut value = [0; 32];
     value.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     value

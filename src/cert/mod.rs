@@ -24,16 +24,16 @@ mod rank;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timeline;
 mod trust;
 
 pub use capabilities::{ClientCapabilities, ClientKind, UnknownClientKind};
-pub use certificate::{Certificate, CertificateError, NameSource};
+pub use certificate::{Certificate, CertificateError, NameSource, spki_of};
 pub use chain::{Bundle, ChainError, chain_pem, read_bundle};
 pub use credential::{Credential, CredentialError, Problem, ProblemCode};
 pub use explain::{Explanation, Lost, NextChange, Outcome, Winner};
-pub use fingerprint::hex;
+pub use fingerprint::{hex, sha256};
 pub use index::{CertIndex, LiveIndex, Query, Selected, Selection, UnknownName};
 pub use issue::{IssueError, KeyAlgorithm, NewCertificate, Subject, self_signed};
 pub use key::{KeyError, KeyType, PrivateKey};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use data_encoding::BASE64;
 use rustls_pki_types::UnixTime;
 
 use crate::admin::api;
@@ -140,7 +139,7 @@ impl Context {
             serial: certificate.serial.clone(),
             signature_algorithm: certificate.signature_algorithm.clone(),
             spki_sha256: hex(&spki),
-            spki_pin: BASE64.encode(&spki),
+            spki_pin: certificate.spki_pin(),
             tlsa: format!("3 1 1 {}", hex(&spki)),
             chain: chain(credential),
             next_change: standing.next_change(now).map(|at| api::StandingChange {
@@ -297,6 +296,8 @@ fn chain(credential: &Credential) -> Vec<api::ChainCertificate> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use data_encoding::BASE64;
 
     use super::*;
     use crate::admin::fixture::{DAY, Fixture, NOW, at};
