@@ -79,10 +79,7 @@ impl Session {
 
     /// What was negotiated; `None` before it is.
     pub fn negotiated(&self) -> Option<Negotiated> {
-        let version = match self.connection.protocol_version()? {
-            ProtocolVersion::TLSv1_3 => "1.3",
-            _ => "1.2",
-        };
+        let version = version_name(self.connection.protocol_version()?);
         let suite = self.connection.negotiated_cipher_suite()?.suite();
         Some(Negotiated {
             version,
@@ -280,6 +277,14 @@ impl Alert {
             Self::UnrecognizedName => 112,
         };
         [ALERT, 3, 3, 0, 2, FATAL, description]
+    }
+}
+
+/// The version that was negotiated, of which there are two.
+pub(super) fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::TLSv1_3 => "1.3",
+        _ => "1.2",
     }
 }
 
