@@ -82,8 +82,8 @@ impl Guard {
                 Dialogue::Smtp(Box::new(Smtp::new(mode, known)))
             }
             MailProtocol::Imap => Dialogue::Imap(Box::new(Imap::new())),
-            MailProtocol::Pop3 => Dialogue::Pop3(Box::new(Pop3::new(known))),
-            MailProtocol::ManageSieve => Dialogue::ManageSieve(Box::new(ManageSieve::new(known))),
+            MailProtocol::Pop3 => Dialogue::Pop3(Box::new(Pop3::new())),
+            MailProtocol::ManageSieve => Dialogue::ManageSieve(Box::new(ManageSieve::new())),
         })
     }
 

@@ -1,12 +1,11 @@
 //! A server of IMAP that reads what a guard lets through, as strictly or as leniently as servers
 //! do, and is indignant if a client has got a word past it.
 
-use super::Server;
+use super::{Moods, Server};
 
 /// A server that has heard nothing yet.
 pub(crate) struct Imap<'a> {
-    /// What it does where servers differ; as if zeros followed.
-    moods: &'a [u8],
+    moods: Moods<'a>,
     input: Vec<u8>,
     state: State,
 }
@@ -24,17 +23,10 @@ impl<'a> Imap<'a> {
     /// A server in these moods.
     pub(crate) fn new(moods: &'a [u8]) -> Self {
         Self {
-            moods,
+            moods: Moods(moods),
             input: Vec::new(),
             state: State::Command(Vec::new()),
         }
-    }
-
-    /// One of `n` things to do.
-    fn mood(&mut self, n: u8) -> u8 {
-        let (mood, rest) = self.moods.split_first().unwrap_or((&0, &[]));
-        self.moods = rest;
-        mood % n
     }
 
     /// The next line (any LF ends one), or the next literal.
@@ -47,7 +39,7 @@ impl<'a> Imap<'a> {
     }
 
     fn challenge(&mut self, tag: Vec<u8>, answer: &mut Vec<u8>) {
-        match self.mood(4) {
+        match self.moods.next(4) {
             0 => answer.extend([&tag[..], b" NO no\r\n"].concat()),
             1 => answer.extend([&tag[..], b" OK [CAPABILITY IMAP4rev1 STARTTLS] in\r\n"].concat()),
             _ => {
@@ -64,7 +56,7 @@ impl<'a> Imap<'a> {
         let tag = words.next().unwrap_or_default().to_vec();
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();
         judge(&verb, &command);
-        let understands = self.mood(3) < 2;
+        let understands = self.moods.next(3) < 2;
         if let Some((length, asks)) = literal(line).filter(|_| understands) {
             if asks {
                 answer.extend(b"+ OK\r\n");
@@ -73,7 +65,7 @@ impl<'a> Imap<'a> {
         } else if verb == b"AUTHENTICATE" {
             self.challenge(tag, answer);
         } else {
-            let status: &[u8] = match self.mood(2) {
+            let status: &[u8] = match self.moods.next(2) {
                 0 => b" NO [CAPABILITY XCLIENT IMAP4rev1] no\r\n",
                 _ => b" OK ok\r\n",
             };

@@ -1,9 +1,26 @@
 //! A guard at work between a client and a server, for tests and fuzz targets.
 
 pub(crate) mod imap;
+pub(crate) mod managesieve;
+pub(crate) mod pop3;
+
+#[cfg(test)]
+use proptest::prelude::*;
 
 use crate::wire::guard::{Guard, GuardError, Mode};
 use crate::wire::mail::MailProtocol;
+
+/// What a server does where servers differ, at the will of a test; as if zeros followed.
+pub(crate) struct Moods<'a>(pub(crate) &'a [u8]);
+
+impl Moods<'_> {
+    /// One of `n` things to do.
+    fn next(&mut self, n: u8) -> u8 {
+        let (mood, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        mood % n
+    }
+}
 
 /// What came of a session.
 #[derive(Debug, Eq, PartialEq)]
@@ -16,6 +33,16 @@ pub(crate) struct Outcome {
     pub(crate) error: Option<GuardError>,
     /// Whether the client got in.
     pub(crate) is_done: bool,
+}
+
+impl Outcome {
+    /// Whether the client has got to see one of these words of the server.
+    pub(crate) fn shows(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| {
+            let mut windows = self.client.windows(word.len());
+            windows.any(|window| window == word.as_bytes())
+        })
+    }
 }
 
 /// How bytes come in.
@@ -120,4 +147,42 @@ impl Session {
             }
         }
     }
+}
+
+/// Who speaks, `C` or `S`, what, what the server is to get then, and what the client.
+#[cfg(test)]
+pub(crate) type Turn<'a> = (char, &'a str, &'a str, &'a str);
+
+/// Plays a dialogue as it stands and byte by byte. Returns whether the client got in, and how
+/// the guard ended the session.
+#[cfg(test)]
+pub(crate) fn dialogue(protocol: MailProtocol, turns: &[Turn<'_>]) -> (bool, Option<GuardError>) {
+    let [end, again] = [usize::MAX, 1].map(|size| {
+        let mut session = Session::new(protocol);
+        for (who, said, server, client) in turns {
+            for piece in said.as_bytes().chunks(size) {
+                match who {
+                    'C' => session.hear_client(piece),
+                    _ => session.hear_server(piece),
+                }
+            }
+            let seen = (
+                String::from_utf8(std::mem::take(&mut session.server)).unwrap(),
+                String::from_utf8(std::mem::take(&mut session.client)).unwrap(),
+            );
+            let expected = (server.to_string(), client.to_string());
+            assert_eq!(seen, expected, "{who} {said:?}");
+        }
+        (session.guard.is_done(), session.error)
+    });
+    assert_eq!(end, again);
+    end
+}
+
+/// What clients might say, well-meaning and otherwise: these words, and anything.
+#[cfg(test)]
+pub(crate) fn sayings(words: Vec<&'static str>) -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec());
+    let any = prop::collection::vec(any::<u8>(), 1..4);
+    prop::collection::vec(prop_oneof![9 => known, 1 => any], 0..24).prop_map(|words| words.concat())
 }
