@@ -54,6 +54,9 @@ pub(super) struct Known {
     /// Whether it was asked for its capabilities, so that there is no use in asking again.
     pub(super) asked: bool,
     pub(super) encrypted: bool,
+    /// Whether its greeting says that it believes what we say of clients. The one word in clear
+    /// that outlives STARTTLS: without it we do not go on, and with it nothing is trusted more.
+    pub(super) believes: bool,
 }
 
 impl Known {
@@ -101,7 +104,13 @@ pub(super) trait Dialect: Debug + Send + Sync {
     /// How the server is told who the client is.
     fn tell(&self, tell: &Tell, known: &Known) -> Need;
 
-    /// Whether the answer to that is a greeting, which holds from then on.
+    /// Whether a greeting says that the server believes what we say of clients.
+    fn believes(&self, greeting: &[u8]) -> bool {
+        let _ = greeting;
+        false
+    }
+
+    /// Whether the answer to what it is told is a greeting, which holds from then on.
     fn greets_when_told(&self) -> bool {
         false
     }

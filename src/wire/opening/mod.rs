@@ -180,6 +180,7 @@ impl Opening {
     pub fn encrypted(&mut self, say: &mut Vec<u8>) -> Result<Step, OpeningError> {
         self.known = Known {
             encrypted: true,
+            believes: self.known.believes,
             ..Known::default()
         };
         match self.dialect.neutral_greeting(&self.plan.own_name) {
@@ -293,7 +294,10 @@ impl Opening {
             self.known.capabilities = Some(learnt);
         }
         match asked {
-            Asked::Greeting => self.known.greeting = answer,
+            Asked::Greeting => {
+                self.known.believes = self.dialect.believes(&answer);
+                self.known.greeting = answer;
+            }
             Asked::Capabilities => self.known.asked = true,
             Asked::Client => {
                 self.plan.tell = Tell::Nothing;

@@ -56,20 +56,23 @@ impl Dialect for Pop3 {
         }
     }
 
-    /// Dovecot says `[XCLIENT]` in its greeting and nowhere else. Of a greeting in clear nothing
-    /// is kept, so that the server is just told under TLS, and its answer counts.
     fn tell(&self, tell: &Tell, known: &Known) -> Need {
         let Tell::Xclient(client) = tell else {
             return Need::Missing;
         };
-        let greeting = behind_first_word(&known.greeting);
-        let offered = greeting.trim_start().starts_with("[XCLIENT]")
-            || known.has(|entry| begins_with(entry, "XCLIENT"));
-        match offered || known.encrypted {
+        let offered = known.believes || known.has(|entry| begins_with(entry, "XCLIENT"));
+        match offered {
             true => Need::Command(xclient::login(client)),
             false if known.asked => Need::Missing,
             false => Need::Capabilities,
         }
+    }
+
+    /// Dovecot says `[XCLIENT]` here and nowhere else. It has to be looked for: to a host that it
+    /// does not believe, Dovecot answers `+OK Updated` as well.
+    fn believes(&self, greeting: &[u8]) -> bool {
+        let text = behind_first_word(greeting);
+        text.trim_start().starts_with("[XCLIENT]")
     }
 
     fn neutral_greeting(&self, _: &str) -> Option<String> {

@@ -47,7 +47,7 @@ fn starttls_with_what_is_said_after_it() {
             // Dovecot does not say again that we may.
             Dialogue(
                 with_starttls(xclient(CLIENT)),
-                "S: +OK Dovecot ready.
+                "S: +OK [XCLIENT] Dovecot ready.
                  C: CAPA
                  S: -ERR unknown command
                  C: STLS
@@ -56,6 +56,24 @@ fn starttls_with_what_is_said_after_it() {
                  C: XCLIENT ADDR=192.0.2.44 PORT=4711
                  S: +OK Updated",
                 Ok((NEUTRAL, None)),
+            ),
+            // It would answer +OK and go on believing that we are the client.
+            Dialogue(
+                with_starttls(xclient(CLIENT)),
+                "S: +OK Dovecot ready.
+                 C: CAPA
+                 S: +OK
+                 S: XCLIENT
+                 S: STLS
+                 S: .
+                 C: STLS
+                 S: +OK Begin TLS negotiation now.
+                 TLS
+                 C: CAPA
+                 S: +OK
+                 S: UIDL
+                 S: .",
+                Err(OpeningError::NoXclient),
             ),
             Dialogue(
                 with_starttls(probe()),
