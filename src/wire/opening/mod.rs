@@ -1,7 +1,7 @@
 //! What is said to a server before it is the client's turn: the greeting is awaited, TLS asked
 //! for, and the server told who the client is.
 //!
-//! One flow for all protocols, whose words are in a [`Dialect`](dialect::Dialect) each. It knows
+//! One flow for all protocols, whose words are in a dialect each. It knows
 //! nothing of sockets, time or TLS, and nothing of the client but what its [`Plan`] says. What a
 //! server says in clear before TLS is forgotten when TLS begins.
 
@@ -223,7 +223,7 @@ impl Opening {
 
     /// The server has closed the connection: what was learnt, if nothing but its farewell was
     /// still to come (a probe).
-    pub fn closed(&mut self) -> Option<Opened> {
+    pub fn closed(&self) -> Option<Opened> {
         matches!(self.stage, Stage::Answer(Asked::Leave)).then(|| self.opened())
     }
 

@@ -314,7 +314,7 @@ fn a_telling_that_the_protocol_does_not_have_is_an_error() {
 #[test]
 fn only_a_farewell_may_be_a_close() {
     for protocol in PROTOCOLS {
-        let mut opening = Opening::new(protocol, probe());
+        let opening = Opening::new(protocol, probe());
         assert_eq!(opening.closed(), None);
     }
 }
