@@ -1,5 +1,5 @@
-//! The configuration file: the exact text of every error and warning, and the shipped
-//! `proxy.toml`.
+//! The configuration file: the exact text of every error and warning, the shipped `proxy.toml`
+//! and the examples.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -126,6 +126,20 @@ fn the_shipped_configuration_is_faultless_and_complete() {
         );
     }
     assert!(missing.is_empty(), "proxy.toml does not show {missing:?}");
+}
+
+#[test]
+fn the_examples_are_faultless() {
+    let mut examples = 0;
+    for entry in fs::read_dir(package("docs/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let shown_as = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(path.extension(), Some(OsStr::new("toml")), "{shown_as}");
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(said_about(&text, shown_as), "", "{shown_as}");
+        examples += 1;
+    }
+    assert_ne!(examples, 0);
 }
 
 #[test]
