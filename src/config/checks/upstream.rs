@@ -1,5 +1,8 @@
 //! What an upstream says of itself, and what it has to be for the listeners before it.
 
+use std::net::IpAddr;
+
+use crate::cert::DnsName;
 use crate::config::tables::{ListenerTable, UpstreamTable};
 use crate::config::{ClientAddress, Encryption, Protocol, ServerAddress, UpstreamEncryption};
 
@@ -13,71 +16,65 @@ pub(super) fn check(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_
     in_the_protocol(upstream, listeners);
 }
 
+const UNSEEN: &str = "has no effect with `tls = \"off\"`: no certificate is seen";
+const BESIDE_PIN: &str = "has no effect beside `pin`: only the key counts";
+const NAME_BESIDE_PIN: &str =
+    "is sent to the server, but not verified beside `pin`: only the key counts";
+
 /// What is said about a certificate that is not seen, or not looked at.
 fn verification(upstream: &UpstreamTable<'_>) {
-    const KEYS: [&str; 4] = ["verify", "trust", "server_name", "pin"];
     let table = &upstream.table;
-    let warn = |key, message: &str| {
-        if table.has(key) {
-            table.warning(table.at_value(key), format_args!("`{key}` {message}"));
-        }
-    };
-    let (verify, pin) = (upstream.verification.verify, upstream.verification.pin);
-    match upstream.encryption {
-        None => {}
-        Some(UpstreamEncryption::Off) => {
-            for key in KEYS {
-                warn(
-                    key,
-                    "has no effect with `tls = \"off\"`: no certificate is seen",
-                );
-            }
+    let verification = &upstream.verification;
+    let keys: &[_] = match upstream.encryption {
+        None => return,
+        Some(UpstreamEncryption::Off) => &[
+            ("verify", UNSEEN),
+            ("trust", UNSEEN),
+            ("server_name", UNSEEN),
+            ("pin", UNSEEN),
+        ],
+        Some(_) if verification.pin.is_some() => &[
+            ("verify", BESIDE_PIN),
+            ("trust", BESIDE_PIN),
+            ("server_name", NAME_BESIDE_PIN),
+        ],
+        Some(_) if !verification.verify => {
+            let message = "with `verify = false` anybody on the way can pose as the server; \
+                           `pin` accepts one certificate and no other";
+            table.warning(table.at_value("verify"), message);
+            &[("trust", "has no effect with `verify = false`")]
         }
         Some(_) => {
-            if pin.is_some() {
-                warn("verify", "has no effect beside `pin`: only the key counts");
-                warn("trust", "has no effect beside `pin`: only the key counts");
-                named_for_nothing(upstream);
-            } else if !verify {
-                let message = "with `verify = false` anybody on the way can pose as the server; \
-                               `pin` accepts one certificate and no other";
-                table.warning(table.at_value("verify"), message);
-                warn("trust", "has no effect with `verify = false`");
-            }
             nameless(upstream);
+            &[]
         }
+    };
+    for (key, message) in keys.iter().filter(|(key, _)| table.has(key)) {
+        table.warning(table.at_value(key), format_args!("`{key}` {message}"));
     }
 }
 
-/// A name beside a pin is sent to the server, and nothing more.
-fn named_for_nothing(upstream: &UpstreamTable<'_>) {
-    let sockets = upstream.servers.iter();
-    let mut sockets = sockets.filter(|server| is_unix(server.get_ref()));
-    let table = &upstream.table;
-    if table.has("server_name") && sockets.next().is_none() {
-        let message = "`server_name` is sent to the server, but not verified beside `pin`: only \
-                       the key counts";
-        table.warning(table.at_value("server_name"), message);
-    }
-}
-
-/// A Unix socket has no name that could be asked for.
+/// Servers whose certificate would have to be for a name that no certificate can have.
 fn nameless(upstream: &UpstreamTable<'_>) {
     if upstream.table.has("server_name") {
         return;
     }
-    for server in upstream.servers.iter().filter(|s| is_unix(s.get_ref())) {
-        let message = format_args!(
-            "server \"{}\" has no host name that its certificate could be for; expected \
-             `server_name`",
-            server.get_ref()
-        );
-        upstream.table.error(server.span().start, message);
+    for server in &upstream.servers {
+        let (at, server) = (server.span().start, server.get_ref());
+        let has_name = match server {
+            ServerAddress::Tcp { host, .. } => {
+                host.parse::<IpAddr>().is_ok() || DnsName::parse(host).is_ok()
+            }
+            ServerAddress::Unix(_) => false,
+        };
+        if !has_name {
+            let message = format_args!(
+                "server \"{server}\" has no host name that a certificate could be for; expected \
+                 `server_name`"
+            );
+            upstream.table.error(at, message);
+        }
     }
-}
-
-fn is_unix(server: &ServerAddress) -> bool {
-    matches!(server, ServerAddress::Unix(_))
 }
 
 /// A Unix socket knows no addresses to connect from.
@@ -85,7 +82,8 @@ fn transparent(upstream: &UpstreamTable<'_>) {
     if upstream.client_address != Some(ClientAddress::Transparent) {
         return;
     }
-    for server in upstream.servers.iter().filter(|s| is_unix(s.get_ref())) {
+    let servers = upstream.servers.iter();
+    for server in servers.filter(|server| matches!(server.get_ref(), ServerAddress::Unix(_))) {
         let message = format_args!(
             "server \"{}\" cannot be connected to from the client's address, as `client_address = \
              \"transparent\"` asks; expected HOST or HOST:PORT",
