@@ -124,12 +124,12 @@ fn refused() -> Vec<(&'static str, Vec<u8>, u8, &'static str)> {
         failure(
             "no signatures",
             old_hello([3, 3], &SUITES, &EXTENSIONS[..14]),
-            "version",
+            "no-shared-parameters",
         ),
         failure(
             "only CBC",
             old_hello([3, 3], &OLD_SUITES, &EXTENSIONS),
-            "no-usable-key",
+            "no-shared-parameters",
         ),
     ]
 }
