@@ -265,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::wire::guard::oracle::pop3::Pop3 as Server;
-    use crate::wire::guard::oracle::{self, Pieces, Turn, play};
+    use crate::wire::guard::oracle::{self, Turn};
     use crate::wire::mail::MailProtocol;
 
     fn dialogue(turns: &[Turn<'_>]) -> (bool, Option<GuardError>) {
@@ -533,10 +533,7 @@ mod tests {
             split in 0_usize..200,
             moods in prop::collection::vec(any::<u8>(), 0..32),
         ) {
-            let hear = |pieces| play(MailProtocol::Pop3, &said, &mut Server::new(&moods), pieces);
-            let outcome = hear(Pieces::SplitAt(split));
-            prop_assert_eq!(&outcome, &hear(Pieces::Single));
-            prop_assert!(!outcome.shows(&["\nstls\r", "\nXCLIENT\r"]));
+            oracle::hold::<Server<'_>>(&said, split, &moods);
         }
     }
 }

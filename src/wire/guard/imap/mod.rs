@@ -268,7 +268,7 @@ mod tests {
 
     use crate::wire::guard::GuardError;
     use crate::wire::guard::oracle::imap::Imap as Server;
-    use crate::wire::guard::oracle::{self, Pieces, Turn, play};
+    use crate::wire::guard::oracle::{self, Turn};
     use crate::wire::mail::MailProtocol;
 
     fn dialogue(turns: &[Turn<'_>]) -> (bool, Option<GuardError>) {
@@ -557,10 +557,7 @@ mod tests {
             split in 0_usize..200,
             moods in prop::collection::vec(any::<u8>(), 0..32),
         ) {
-            let hear = |pieces| play(MailProtocol::Imap, &said, &mut Server::new(&moods), pieces);
-            let outcome = hear(Pieces::SplitAt(split));
-            prop_assert_eq!(&outcome, &hear(Pieces::Single));
-            prop_assert!(!outcome.shows(&[" XCLIENT", " StartTLS", " STARTTLS]"]));
+            oracle::hold::<Server<'_>>(&said, split, &moods);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! do, and is indignant if a client has got a word past it.
 
 use super::{Moods, Server};
+use crate::wire::mail::MailProtocol;
 
 /// A server that has heard nothing yet.
 pub(crate) struct Imap<'a> {
@@ -19,16 +20,7 @@ enum State {
     Sasl(Vec<u8>),
 }
 
-impl<'a> Imap<'a> {
-    /// A server in these moods.
-    pub(crate) fn new(moods: &'a [u8]) -> Self {
-        Self {
-            moods: Moods(moods),
-            input: Vec::new(),
-            state: State::Command(Vec::new()),
-        }
-    }
-
+impl Imap<'_> {
     /// The next line (any LF ends one), or the next literal.
     fn next_part(&mut self) -> Option<Vec<u8>> {
         let end = match self.state {
@@ -75,7 +67,18 @@ impl<'a> Imap<'a> {
     }
 }
 
-impl Server for Imap<'_> {
+impl<'a> Server<'a> for Imap<'a> {
+    const PROTOCOL: MailProtocol = MailProtocol::Imap;
+    const WITHHELD: &'static [&'static str] = &[" XCLIENT", " StartTLS", " STARTTLS]"];
+
+    fn new(moods: Moods<'a>) -> Self {
+        Self {
+            moods,
+            input: Vec::new(),
+            state: State::Command(Vec::new()),
+        }
+    }
+
     fn answer(&mut self, heard: &[u8]) -> Vec<u8> {
         self.input.extend(heard);
         let mut answer = Vec::new();
@@ -123,7 +126,9 @@ fn judge(verb: &[u8], command: &[u8]) {
     ];
     assert!(harmless.contains(&verb), "{}", command.escape_ascii());
     if verb == b"ID" {
-        for key in strings(command).iter().step_by(2) {
+        let list = command.iter().position(|byte| *byte == b'(');
+        let arguments = list.map_or(&[][..], |at| &command[at..]);
+        for key in strings(arguments).iter().step_by(2) {
             let key = key.to_ascii_lowercase();
             let believed = [
                 &b"x-originating-"[..],
@@ -138,10 +143,10 @@ fn judge(verb: &[u8], command: &[u8]) {
     }
 }
 
-/// The strings of a command, as far as it goes, without their quoting, and each NIL.
-fn strings(command: &[u8]) -> Vec<Vec<u8>> {
+/// The strings of a list, as far as it goes, without their quoting, and each NIL.
+fn strings(list: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let mut rest = command;
+    let mut rest = list;
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         if *first == b'"' {
@@ -165,7 +170,7 @@ fn strings(command: &[u8]) -> Vec<Vec<u8>> {
             let (string, after) = after.split_at(length.min(after.len()));
             found.push(string.to_vec());
             rest = after;
-        } else if rest.starts_with(b"NIL") {
+        } else if matches!(rest.get(..3), Some(nil) if nil.eq_ignore_ascii_case(b"NIL")) {
             found.push(b"NIL".to_vec());
         }
     }

@@ -2,6 +2,7 @@
 //! servers do, and is indignant if a client has got a word past it.
 
 use super::{Moods, Server};
+use crate::wire::mail::MailProtocol;
 
 /// A server that has heard nothing yet.
 pub(crate) struct ManageSieve<'a> {
@@ -13,17 +14,7 @@ pub(crate) struct ManageSieve<'a> {
     asks: bool,
 }
 
-impl<'a> ManageSieve<'a> {
-    /// A server in these moods.
-    pub(crate) fn new(moods: &'a [u8]) -> Self {
-        Self {
-            moods: Moods(moods),
-            input: Vec::new(),
-            literal: None,
-            asks: false,
-        }
-    }
-
+impl ManageSieve<'_> {
     fn challenge(&mut self) -> &'static [u8] {
         let mood = self.moods.next(5);
         self.asks = mood > 1;
@@ -72,7 +63,19 @@ impl<'a> ManageSieve<'a> {
     }
 }
 
-impl Server for ManageSieve<'_> {
+impl<'a> Server<'a> for ManageSieve<'a> {
+    const PROTOCOL: MailProtocol = MailProtocol::ManageSieve;
+    const WITHHELD: &'static [&'static str] = &["\"xclient\"", "\nStartTLS\r", "\"STARTTLS\"\r"];
+
+    fn new(moods: Moods<'a>) -> Self {
+        Self {
+            moods,
+            input: Vec::new(),
+            literal: None,
+            asks: false,
+        }
+    }
+
     fn answer(&mut self, heard: &[u8]) -> Vec<u8> {
         self.input.extend(heard);
         let mut answer = Vec::new();

@@ -11,7 +11,7 @@ use crate::wire::guard::{Guard, GuardError, Mode};
 use crate::wire::mail::MailProtocol;
 
 /// What a server does where servers differ, at the will of a test; as if zeros followed.
-pub(crate) struct Moods<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Moods<'a>(&'a [u8]);
 
 impl Moods<'_> {
     /// One of `n` things to do.
@@ -24,30 +24,19 @@ impl Moods<'_> {
 
 /// What came of a session.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Outcome {
+struct Outcome {
     /// All that went to the server.
-    pub(crate) server: Vec<u8>,
+    server: Vec<u8>,
     /// All that went to the client.
-    pub(crate) client: Vec<u8>,
+    client: Vec<u8>,
     /// How the guard ended the session.
-    pub(crate) error: Option<GuardError>,
+    error: Option<GuardError>,
     /// Whether the client got in.
-    pub(crate) is_done: bool,
-}
-
-impl Outcome {
-    /// Whether the client has got to see one of these words of the server.
-    pub(crate) fn shows(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| {
-            let mut windows = self.client.windows(word.len());
-            windows.any(|window| window == word.as_bytes())
-        })
-    }
+    is_done: bool,
 }
 
 /// How bytes come in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Pieces {
+enum Pieces {
     /// What the client says in two pieces, what the server says at once.
     SplitAt(usize),
     /// One by one.
@@ -55,19 +44,34 @@ pub(crate) enum Pieces {
 }
 
 /// The server of a session.
-pub(crate) trait Server {
+pub(crate) trait Server<'a> {
+    /// What it speaks.
+    const PROTOCOL: MailProtocol;
+
+    /// What of its words no client is to see.
+    const WITHHELD: &'static [&'static str];
+
+    /// One that has greeted, in these moods.
+    fn new(moods: Moods<'a>) -> Self;
+
     /// What it says to what it has heard.
     fn answer(&mut self, heard: &[u8]) -> Vec<u8>;
 }
 
-/// Lets a client say `said` to a server that has greeted.
-pub(crate) fn play(
-    protocol: MailProtocol,
-    said: &[u8],
-    server: &mut impl Server,
-    pieces: Pieces,
-) -> Outcome {
-    let mut session = Session::new(protocol);
+/// Holds a session with a client that says `said`, in two pieces and byte by byte.
+pub(crate) fn hold<'a, S: Server<'a>>(said: &[u8], split: usize, moods: &'a [u8]) {
+    let outcome = play::<S>(said, Pieces::SplitAt(split), Moods(moods));
+    assert_eq!(outcome, play::<S>(said, Pieces::Single, Moods(moods)));
+    for word in S::WITHHELD {
+        let mut windows = outcome.client.windows(word.len());
+        let shown = windows.any(|window| window == word.as_bytes());
+        assert!(!shown, "{word} in {}", outcome.client.escape_ascii());
+    }
+}
+
+fn play<'a, S: Server<'a>>(said: &[u8], pieces: Pieces, moods: Moods<'a>) -> Outcome {
+    let mut server = S::new(moods);
+    let mut session = Session::new(S::PROTOCOL);
     let (size, (first, second)) = match pieces {
         Pieces::SplitAt(at) => (usize::MAX, said.split_at(at.min(said.len()))),
         Pieces::Single => (1, (said, &[][..])),
@@ -93,20 +97,20 @@ pub(crate) fn play(
 }
 
 /// A session as its two ends see it.
-pub(crate) struct Session {
+struct Session {
     guard: Guard,
     pending: Vec<u8>,
     /// What has gone to the server and was not looked at yet.
-    pub(crate) server: Vec<u8>,
+    server: Vec<u8>,
     /// What has gone to the client.
-    pub(crate) client: Vec<u8>,
+    client: Vec<u8>,
     /// How the guard ended the session.
-    pub(crate) error: Option<GuardError>,
+    error: Option<GuardError>,
 }
 
 impl Session {
     /// A session whose server has greeted.
-    pub(crate) fn new(protocol: MailProtocol) -> Self {
+    fn new(protocol: MailProtocol) -> Self {
         Self {
             guard: Guard::new(protocol, Mode::Closed, &[]),
             pending: Vec::new(),
@@ -117,18 +121,18 @@ impl Session {
     }
 
     /// Whether the guard is done or has ended the session.
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.error.is_some() || self.guard.is_done()
     }
 
     /// The client says something.
-    pub(crate) fn hear_client(&mut self, bytes: &[u8]) {
+    fn hear_client(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.advance();
     }
 
     /// The server says something.
-    pub(crate) fn hear_server(&mut self, bytes: &[u8]) {
+    fn hear_server(&mut self, bytes: &[u8]) {
         if self.error.is_none() {
             self.error = self.guard.server(bytes, &mut self.client).err();
             self.advance();

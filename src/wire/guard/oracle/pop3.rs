@@ -2,6 +2,7 @@
 //! indignant if a client has got a word past it.
 
 use super::{Moods, Server};
+use crate::wire::mail::MailProtocol;
 
 /// A server that has heard nothing yet.
 pub(crate) struct Pop3<'a> {
@@ -11,16 +12,7 @@ pub(crate) struct Pop3<'a> {
     asks: bool,
 }
 
-impl<'a> Pop3<'a> {
-    /// A server in these moods.
-    pub(crate) fn new(moods: &'a [u8]) -> Self {
-        Self {
-            moods: Moods(moods),
-            input: Vec::new(),
-            asks: false,
-        }
-    }
-
+impl Pop3<'_> {
     fn challenge(&mut self) -> &'static [u8] {
         let mood = self.moods.next(4);
         self.asks = mood > 1;
@@ -57,7 +49,18 @@ impl<'a> Pop3<'a> {
     }
 }
 
-impl Server for Pop3<'_> {
+impl<'a> Server<'a> for Pop3<'a> {
+    const PROTOCOL: MailProtocol = MailProtocol::Pop3;
+    const WITHHELD: &'static [&'static str] = &["\nstls\r", "\nXCLIENT\r"];
+
+    fn new(moods: Moods<'a>) -> Self {
+        Self {
+            moods,
+            input: Vec::new(),
+            asks: false,
+        }
+    }
+
     fn answer(&mut self, heard: &[u8]) -> Vec<u8> {
         // Carriage returns are nothing to it, wherever they stand.
         self.input
