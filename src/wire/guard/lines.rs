@@ -42,7 +42,21 @@ impl Lines {
             return Err(TooLong);
         }
         self.kept.extend_from_slice(&bytes[..used]);
+        if end.is_some() {
+            self.end_in_crlf();
+        }
         Ok((used, end.is_some()))
+    }
+
+    /// People who type into a TLS tool end their lines in LF. Some servers take that and some
+    /// do not: what goes on from here ends as all of them read it.
+    fn end_in_crlf(&mut self) {
+        if let Some(text) = self.kept.strip_suffix(b"\n")
+            && !(text.ends_with(b"\r") && self.line < text.len())
+        {
+            self.kept.pop();
+            self.kept.extend_from_slice(b"\r\n");
+        }
     }
 
     /// Says that the line just taken goes on with a literal.
@@ -189,6 +203,29 @@ mod tests {
             }
             assert_eq!(found, [&b"a {4}\r\nb\r\nc d\r\n"[..], b"e\r\n"]);
         }
+    }
+
+    #[test]
+    fn a_line_goes_on_with_cr_and_lf() {
+        for (line, expected) in [
+            (&b"NOOP\n"[..], &b"NOOP\r\n"[..]),
+            (b"NOOP\r\n", b"NOOP\r\n"),
+            (b"NOOP\r\r\n", b"NOOP\r\r\n"),
+            (b"\n", b"\r\n"),
+        ] {
+            let mut lines = Lines::default();
+            for byte in line {
+                lines.take(&[*byte], 100).unwrap();
+            }
+            assert_eq!(lines.finish(), expected);
+        }
+        // The CR before it belongs to the literal, not to the line.
+        let mut lines = Lines::default();
+        lines.take(b"a {1}\n", 100).unwrap();
+        let literal = lines.literal().unwrap();
+        lines.expect(&literal, 100).unwrap();
+        lines.take(b"\r\n", 100).unwrap();
+        assert_eq!(lines.finish(), b"a {1}\r\n\r\r\n");
     }
 
     #[test]

@@ -453,7 +453,7 @@ mod tests {
                 ],
                 Server,
             ),
-            (&[('C', &"\n".repeat(11), "", &unknown)], TooManyErrors),
+            (&[('C', &"\r\r\n".repeat(11), "", &unknown)], TooManyErrors),
         ];
         for (turns, error) in cases {
             assert_eq!(dialogue(turns), (false, Some(error)));

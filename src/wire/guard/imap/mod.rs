@@ -385,7 +385,7 @@ mod tests {
                 "",
             ),
             ('S', "+ \r\n", "", "+ \r\n"),
-            ('C', "AAAA\n", "*\r\n", ""),
+            ('C', "AA.A\r\n", "*\r\n", ""),
             // The server gives up while the client still speaks.
             ('S', "d NO timeout\r\n", "", "d NO timeout\r\n"),
             ('C', "AAAA\r\n", "", "* BAD Malformed command\r\n"),
