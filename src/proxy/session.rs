@@ -222,7 +222,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Speaks with a client in clear until it says STARTTLS, or what needs the server.
-    async fn preamble(&mut self, client: &mut Client<Clear>) -> Result<Said, SessionError> {
+    async fn preamble(&self, client: &mut Client<Clear>) -> Result<Said, SessionError> {
         let config = &self.active.config;
         let Some(protocol) = config.protocol.mail() else {
             unreachable!("the configuration has STARTTLS for mail protocols only");
