@@ -15,3 +15,4 @@ mod operation;
 mod real_mail;
 mod relay;
 mod selection;
+mod starttls;

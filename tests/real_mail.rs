@@ -9,7 +9,7 @@ use crate::common::client::Client;
 use crate::common::dovecot::{Dovecot, PASSWORD};
 use crate::common::gatepost::Gatepost;
 use crate::common::net::{CLIENT, Loopback};
-use crate::common::postfix::{DOMAIN, Postfix};
+use crate::common::postfix::{DOMAIN, Postfix, Service};
 use crate::common::process::{Outcome, run};
 use crate::common::wait;
 
@@ -48,8 +48,8 @@ impl House {
     fn new() -> Self {
         let dovecot = Dovecot::start();
         let services = [
-            service("imaps", "imap", "implicit", dovecot.imap()),
-            service("pop3s", "pop3", "implicit", dovecot.pop3()),
+            service("imaps", "imap", "implicit", dovecot.at("imap")),
+            service("pop3s", "pop3", "implicit", dovecot.at("pop3")),
         ];
         Self::with(dovecot, &services.concat())
     }
@@ -180,9 +180,9 @@ fn a_message_submitted_with_a_password_is_delivered() {
             "submissions",
             "submission",
             "implicit",
-            postfix.submission(),
+            postfix.at(Service::Submission),
         ),
-        service("imaps", "imap", "implicit", dovecot.imap()),
+        service("imaps", "imap", "implicit", dovecot.at("imap")),
     ];
     let house = House::with(dovecot, &services.concat());
 
@@ -262,7 +262,7 @@ SyncState *
 #[test]
 fn a_session_that_did_not_come_over_tls_is_not_taken_for_secured() {
     let dovecot = Dovecot::start();
-    let plain = service("imap", "imap", "off", dovecot.imap());
+    let plain = service("imap", "imap", "off", dovecot.at("imap"));
     let house = House::with(dovecot, &plain);
     let mut client = Client::plain(house.gatepost.address("imap"));
 
@@ -322,8 +322,8 @@ client_address = "proxy-v2"
 names = ["localhost"]
 upstream = "second"
 "#,
-        service("imaps", "imap", "implicit", first.imap()),
-        second.imap()
+        service("imaps", "imap", "implicit", first.at("imap")),
+        second.at("imap")
     );
     let house = House::with(first, &routes);
     for (name, user) in [(NAME, "anna"), ("localhost", "bert")] {

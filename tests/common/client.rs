@@ -40,12 +40,31 @@ impl Client {
     /// Over TLS from [`CLIENT`], which must end in a certificate for `name` that `ca` vouches for.
     #[track_caller]
     pub(crate) fn tls(address: SocketAddr, name: &str, ca: &TestCa) -> Self {
+        Self::tls_from(CLIENT, address, name, ca)
+    }
+
+    /// The same from another address.
+    #[track_caller]
+    pub(crate) fn tls_from(from: IpAddr, address: SocketAddr, name: &str, ca: &TestCa) -> Self {
+        Self::over_tls(connect(address, from).unwrap(), name, ca)
+    }
+
+    #[track_caller]
+    fn over_tls(socket: TcpStream, name: &str, ca: &TestCa) -> Self {
         let connection = ClientConnection::new(config(ca), server_name(name)).unwrap();
-        let mut stream = StreamOwned::new(connection, connect(address, CLIENT).unwrap());
+        let mut stream = StreamOwned::new(connection, socket);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).unwrap();
         }
         Self::new(Box::new(stream))
+    }
+
+    /// The same connection, over TLS from here on.
+    #[track_caller]
+    pub(crate) fn secure(self, name: &str, ca: &TestCa) -> Self {
+        assert_eq!(self.stream.buffer(), b"", "said in clear before TLS");
+        let socket = self.stream.get_ref().tcp().try_clone().unwrap();
+        Self::over_tls(socket, name, ca)
     }
 
     /// In clear from [`CLIENT`].
@@ -63,9 +82,14 @@ impl Client {
     /// Sends a line.
     #[track_caller]
     pub(crate) fn say(&mut self, line: &str) {
+        self.send(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    /// Sends these very bytes, in one segment if they are few.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stream = self.stream.get_mut();
-        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-        stream.flush().unwrap();
+        stream.write_all(bytes)?;
+        stream.flush()
     }
 
     /// The next line, without its end; empty at the end of the stream.
@@ -83,11 +107,55 @@ impl Client {
         self.line()
     }
 
+    /// Everything up to a line that begins so, with that line, which ends in nothing.
+    #[track_caller]
+    pub(crate) fn until(&mut self, start: &str) -> String {
+        let mut lines = String::new();
+        loop {
+            let line = self.line();
+            lines += &line;
+            if line.starts_with(start) {
+                return lines;
+            }
+            assert!(!line.is_empty(), "no {start:?} came after {lines:?}");
+            lines.push('\n');
+        }
+    }
+
+    /// An answer of SMTP, which may have several lines.
+    #[track_caller]
+    pub(crate) fn reply(&mut self) -> String {
+        let mut lines = String::new();
+        loop {
+            let line = self.line();
+            lines += &line;
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return lines;
+            }
+            lines.push('\n');
+        }
+    }
+
+    /// Sends a line, and returns the answer of SMTP to it.
+    #[track_caller]
+    pub(crate) fn command(&mut self, line: &str) -> String {
+        self.say(line);
+        self.reply()
+    }
+
     /// Everything up to the end of the stream.
     pub(crate) fn rest(&mut self) -> io::Result<String> {
         let mut rest = String::new();
         self.stream.read_to_string(&mut rest)?;
         Ok(rest)
+    }
+
+    /// The same, if it need not be text.
+    pub(crate) fn rest_of_bytes(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // A connection that is reset has ended all the same.
+        drop(self.stream.read_to_end(&mut rest));
+        rest
     }
 
     /// The address it comes from.

@@ -2,11 +2,14 @@
 
 pub(crate) mod ca;
 pub(crate) mod client;
+pub(crate) mod cyrus;
 pub(crate) mod dovecot;
 pub(crate) mod echo;
+pub(crate) mod exim;
 pub(crate) mod gatepost;
 pub(crate) mod handshake;
 pub(crate) mod net;
+pub(crate) mod packages;
 pub(crate) mod postfix;
 pub(crate) mod process;
 pub(crate) mod proxy;
