@@ -75,7 +75,8 @@ pub enum GuardError {
 
 impl Guard {
     /// A guard for a session whose server has greeted. `known` is what the server has announced
-    /// before (as in [`crate::wire::announced::Announced`]), empty if nothing is known.
+    /// in this session (as in [`crate::wire::announced::Announced`]), empty if that is nothing;
+    /// what it has told others, a health probe for one, need not hold here.
     pub fn new(protocol: MailProtocol, mode: Mode, known: &[String]) -> Self {
         Self(match protocol {
             MailProtocol::Smtp | MailProtocol::Submission => {
