@@ -379,13 +379,11 @@ impl Smtp {
 
     /// A reply is whole.
     fn replied(&mut self, code: [u8; 3], client: &mut Vec<u8>) -> Result<(), GuardError> {
-        let decisive = if self.awaited {
-            self.outstanding -= 1;
-            self.decisive.take()
-        } else {
-            None
-        };
-        match (decisive, &code) {
+        if !self.awaited {
+            return self.unasked(code);
+        }
+        self.outstanding -= 1;
+        match (self.decisive.take(), &code) {
             (Some(Decisive::Data), b"354") => self.input = Input::Message(Message::new()),
             (Some(Decisive::Auth), b"334") => self.input = Input::Response,
             // The server awaits something that we do not see: whatever comes next, it would
@@ -397,6 +395,16 @@ impl Smtp {
                 self.between_chunks = more && code.starts_with(b"2");
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// A reply has come that none was awaited. With 421 a server goes (RFC 5321 section 3.8), and
+    /// a message can be refused before it ends; any other means that we have lost count.
+    fn unasked(&self, code: [u8; 3]) -> Result<(), GuardError> {
+        let harmless = code == *b"421" || !matches!(self.input, Input::Command);
+        if self.is_wary() && !harmless {
+            return Err(GuardError::Server);
         }
         Ok(())
     }

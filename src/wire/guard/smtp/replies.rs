@@ -62,7 +62,7 @@ impl Replies {
         let [a, b, c, mark] = std::mem::take(&mut self.head);
         self.length = 0;
         let code = [a, b, c];
-        let whole = code.iter().all(u8::is_ascii_digit);
+        let whole = matches!(code, [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9']);
         self.begun = whole && mark == b'-';
         match (whole, mark) {
             (false, _) => End::Malformed,
@@ -85,6 +85,7 @@ mod tests {
             (b"250x\r\n", &["250"]),
             (b"25\r\n250 a\r\n", &["malformed", "250"]),
             (b"\r\n", &["malformed"]),
+            (b"050 verbose\r\n250 a\r\n", &["malformed", "250"]),
             (b"250-a\r\nb\r\n250 c\r\n", &["malformed", "250"]),
             (b"250-a\r\n25", &[]),
         ];

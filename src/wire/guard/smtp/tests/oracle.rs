@@ -35,7 +35,7 @@ pub(crate) struct Server {
     /// Stops taking chunks when it gets something else between two of them, or an empty one,
     /// and takes them for commands until RSET.
     pub(crate) sulking: bool,
-    /// Says something in the middle of a message.
+    /// Does not wait for the end of a message to answer it, or gives up in its middle.
     pub(crate) hasty: bool,
 }
 
@@ -148,10 +148,19 @@ struct Reader<'a> {
 enum State {
     Command,
     Response,
-    Message { hasty: bool },
+    Message { answer: Answer },
     Chunk { left: u64, last: bool },
     BetweenChunks,
     Sulking,
+    Gone,
+}
+
+/// When a message is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    AtEnd,
+    BeforeEnd,
+    Given,
 }
 
 impl<'a> Reader<'a> {
@@ -215,21 +224,29 @@ impl<'a> Reader<'a> {
     fn end_of_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         match self.state {
-            State::Message { hasty } => self.message_line(&line, hasty),
+            State::Message { answer } => self.message_line(&line, answer),
             State::Response => self.authenticated(),
             State::Command | State::BetweenChunks | State::Sulking => self.command(&line),
+            State::Gone => {}
             State::Chunk { .. } => unreachable!("chunks have no lines"),
         }
     }
 
-    fn message_line(&mut self, line: &[u8], hasty: bool) {
+    fn message_line(&mut self, line: &[u8], answer: Answer) {
         if line == b".\r\n" || self.server.lax && line == b".\n" {
             self.state = State::Command;
-            let reply = self.choose(&["250 2.0.0 queued", "550-5.7.1 no\r\n550 5.7.1 no"]);
+            if answer != Answer::Given {
+                let reply = self.choose(&["250 2.0.0 queued", "550-5.7.1 no\r\n550 5.7.1 no"]);
+                self.say(reply);
+            }
+        } else if answer == Answer::BeforeEnd {
+            let answer = Answer::Given;
+            let (reply, state) = self.choose(&[
+                ("552 5.3.4 too much", State::Message { answer }),
+                ("421 4.3.2 going down", State::Gone),
+            ]);
+            self.state = state;
             self.say(reply);
-        } else if hasty {
-            self.state = State::Message { hasty: false };
-            self.say("552 5.3.4 too much");
         }
     }
 
@@ -304,8 +321,11 @@ impl<'a> Reader<'a> {
     fn data(&mut self) {
         let reply = self.choose(&["354 go on", "354-go\r\n354 on", "503 no", "354 go on"]);
         if reply.starts_with("354") {
-            let hasty = self.server.hasty;
-            self.state = State::Message { hasty };
+            let answer = match self.server.hasty {
+                true => Answer::BeforeEnd,
+                false => Answer::AtEnd,
+            };
+            self.state = State::Message { answer };
         }
         self.say(reply);
     }
