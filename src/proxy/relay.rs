@@ -41,7 +41,8 @@ pub(super) struct Relay<'m> {
     pending: Option<Buffer>,
     /// Stands between the two until login.
     guarded: Option<Box<Guarded>>,
-    /// Whether the guard has got an answer of the server that may let it pass on more.
+    /// Whether the server has said something, or has ended: what the guard holds may now go up,
+    /// or wait for nothing.
     answered: bool,
     /// Why nothing more can be written to the server. What it said before it went away still
     /// goes to the client: why it refuses a message, say, in the middle of it.
@@ -314,6 +315,7 @@ impl<'m> Relay<'m> {
                     }
                     self.downstream.close().map_err(|e| failed(e.into()))?;
                     self.down = Direction::Ending;
+                    self.answered = true;
                 }
                 Poll::Ready(Ok(n)) => {
                     plain.advance(n);
@@ -397,4 +399,48 @@ fn is_reset(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::wire::guard::{Guard, Mode};
+    use crate::wire::mail::MailProtocol;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_the_guard_holds_keeps_no_session_whose_server_is_gone() {
+        let metrics = Metrics::new("0").listener("imap");
+        let (mut client, downstream) = UnixStream::pair().unwrap();
+        let (mut server, upstream) = UnixStream::pair().unwrap();
+        let downstream = Client::new(Socket::Unix(downstream)).in_clear();
+        let guard = Guard::new(MailProtocol::Imap, Mode::Closed, &[]);
+        let mut relay = Relay::new(
+            Downstream::plain(downstream),
+            Socket::Unix(upstream),
+            None,
+            Some(Box::new(Guarded::new(guard, Vec::new()))),
+            &metrics,
+        );
+        client.write_all(b"a NOOP\r\nb NOOP\r\n").await.unwrap();
+        let dying = async {
+            let mut first = [0; 8];
+            server.read_exact(&mut first).await.unwrap();
+            assert_eq!(&first, b"a NOOP\r\n");
+            drop(server);
+        };
+        let both = async { tokio::join!(relay.run(LONG), dying).0 };
+        let ended = timeout(PATIENCE, both).await;
+        assert_eq!(ended.expect("it ends").unwrap(), Ended::Done);
+        drop(relay);
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"");
+    }
 }
