@@ -47,6 +47,8 @@ pub(super) struct Relay<'m> {
     /// Why nothing more can be written to the server. What it said before it went away still
     /// goes to the client: why it refuses a message, say, in the middle of it.
     broken: Option<io::Error>,
+    /// Whether it has said something since. That is its last word, and the client is to get it.
+    refused: bool,
     up: Direction,
     down: Direction,
     pub(super) bytes: Bytes,
@@ -112,6 +114,7 @@ impl<'m> Relay<'m> {
             guarded,
             answered: false,
             broken: None,
+            refused: false,
             up: Direction::Open,
             down: Direction::Open,
             bytes: Bytes::default(),
@@ -319,6 +322,7 @@ impl<'m> Relay<'m> {
                 }
                 Poll::Ready(Ok(n)) => {
                     plain.advance(n);
+                    self.refused = self.broken.is_some();
                     self.bytes.down += n as u64;
                     self.metrics.received_upstream.inc_by(n as u64);
                     match &mut self.guarded {
@@ -378,9 +382,12 @@ impl<'m> Relay<'m> {
             SessionError::Downstream(DownstreamError::Io(error)) if is_reset(error) => {
                 self.upstream.reset_on_close();
             }
-            SessionError::Upstream(error) if is_reset(error) => self.downstream.reset_on_close(),
-            // The client has got its last word.
-            SessionError::Guard(_) => {
+            SessionError::Upstream(error) if is_reset(error) && !self.refused => {
+                self.downstream.reset_on_close();
+            }
+            SessionError::Upstream(_) if !self.refused => {}
+            // The client has got its last word: a reset would take it away again.
+            SessionError::Guard(_) | SessionError::Upstream(_) => {
                 // In a box: what is rare does not make every session larger.
                 let _ = Box::pin(timeout(LAST_WORD, self.downstream.part())).await;
             }
