@@ -119,14 +119,17 @@ pub enum SessionError {
     Idle,
     /// The drain deadline passed.
     #[error("still open when drain_timeout had passed")]
-    Drained,
+    Drained(Stage),
 }
 
 impl SessionError {
     /// Where on the path it happened.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Io(stage, _) | Self::Closed(stage) | Self::Timeout(stage) => *stage,
+            Self::Io(stage, _)
+            | Self::Closed(stage)
+            | Self::Timeout(stage)
+            | Self::Drained(stage) => *stage,
             Self::ProxyHeader(_) | Self::ClientLimit => Stage::Identify,
             Self::Preamble(_) => Stage::Preamble,
             Self::Hello(_)
@@ -136,18 +139,14 @@ impl SessionError {
             | Self::UnknownName => Stage::Handshake,
             Self::NoRoute => Stage::Route,
             Self::Connect(_) => Stage::Connect,
-            Self::Downstream(_)
-            | Self::Upstream(_)
-            | Self::Guard(_)
-            | Self::Idle
-            | Self::Drained => Stage::Relay,
+            Self::Downstream(_) | Self::Upstream(_) | Self::Guard(_) | Self::Idle => Stage::Relay,
         }
     }
 
     /// Whose doing it was.
     pub fn party(&self) -> Party {
         match self {
-            Self::Handshake(TlsError::NoUsableKey) | Self::Drained | Self::ClientLimit => {
+            Self::Handshake(TlsError::NoUsableKey) | Self::Drained(_) | Self::ClientLimit => {
                 Party::Internal
             }
             Self::Connect(_) | Self::Upstream(_) | Self::Guard(GuardError::Server) => {
@@ -184,7 +183,7 @@ impl SessionError {
             Self::Downstream(DownstreamError::Io(error)) => io_reason(error),
             Self::Downstream(DownstreamError::Tls(error)) => tls_reason(error),
             Self::Idle => "idle",
-            Self::Drained => "drained",
+            Self::Drained(_) => "drained",
         }
     }
 }
@@ -267,7 +266,10 @@ mod tests {
             ),
             (SessionError::Upstream(reset()), "relay upstream reset"),
             (SessionError::Idle, "relay downstream idle"),
-            (SessionError::Drained, "relay internal drained"),
+            (
+                SessionError::Drained(Stage::Preamble),
+                "preamble internal drained",
+            ),
         ];
         for (error, expected) in cases {
             let (stage, party) = (error.stage().as_str(), error.party().as_str());

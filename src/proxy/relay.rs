@@ -391,7 +391,7 @@ impl<'m> Relay<'m> {
                 // In a box: what is rare does not make every session larger.
                 let _ = Box::pin(timeout(LAST_WORD, self.downstream.part())).await;
             }
-            SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained => {
+            SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained(_) => {
                 let _ = self.downstream.close();
                 // What the socket takes at once: the connection is given up either way.
                 let _ = poll_fn(|cx| Poll::Ready(self.downstream.poll_flush(cx))).await;

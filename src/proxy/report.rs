@@ -107,6 +107,8 @@ fn count_refusal(active: &Active, error: &SessionError) {
         SessionError::Injection | SessionError::Guard(GuardError::Injection) => {
             active.metrics.starttls_injection();
         }
+        // Nothing that the handshake did.
+        SessionError::Drained(_) => {}
         _ if error.stage() == Stage::Handshake => active.metrics.handshake_failed(error.reason()),
         _ => {}
     }

@@ -138,13 +138,13 @@ impl<'a> Connection<'a> {
         let mut relay = tokio::select! {
             biased;
             relay = Box::pin(self.establish(stream)) => relay?,
-            () = &mut ended => return Err(SessionError::Drained),
+            () = &mut ended => return Err(SessionError::Drained(self.stage)),
         };
         loop {
             let outcome = tokio::select! {
                 biased;
                 outcome = relay.run(idle) => outcome,
-                () = &mut ended => Err(SessionError::Drained),
+                () = &mut ended => Err(SessionError::Drained(Stage::Relay)),
             };
             if let Err(error) = &outcome {
                 relay.pass_on(error).await;
@@ -158,7 +158,7 @@ impl<'a> Connection<'a> {
             relay = tokio::select! {
                 biased;
                 relay = Box::pin(self.start_tls(client)) => relay?,
-                () = &mut ended => return Err(SessionError::Drained),
+                () = &mut ended => return Err(SessionError::Drained(self.stage)),
             };
         }
     }
