@@ -238,7 +238,10 @@ impl<'a> Connection<'a> {
         self.send(client, &preamble.greeting()).await?;
         let mut answer = Vec::new();
         loop {
-            self.fill(client).await?;
+            // Something may have come together with a PROXY header.
+            if client.unread().is_empty() {
+                self.fill(client).await?;
+            }
             let received = preamble.receive(client.unread(), &mut answer);
             client.consume(received.consumed);
             self.send(client, &answer).await?;

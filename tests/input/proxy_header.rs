@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 
-use super::{NAME, OTHER, TlsStream, counts, listener, rest, start, tls_over, upstream};
+use super::{NAME, OTHER, TlsStream, counts, listener, rest, start, tls_over, upstream, words};
 use crate::common::client::connect;
 use crate::common::handshake::{Kind, client_hello};
 use crate::common::net::CLIENT;
@@ -225,4 +225,19 @@ fn a_sender_that_is_believed_must_say_a_header() {
     half_of(&v2("192.0.2.1:1001", "198.51.100.1:993"));
     let series = r#"gatepost_connections_ended_total{listener="v2",party="downstream",reason="closed",stage="identify"}"#;
     counts(&proxy, series, 2);
+}
+
+#[test]
+fn what_comes_together_with_the_header_is_answered() {
+    let proxy = start(&listener(
+        "submission",
+        "submission",
+        "tls = \"starttls\"\naccept_proxy_from = [\"127.0.0.2/32\"]",
+    ));
+    let mut socket = connect(proxy.address("submission"), CLIENT).unwrap();
+    let together = b"PROXY TCP4 192.0.2.1 198.51.100.1 1001 587\r\nQUIT\r\n";
+    socket.write_all(together).unwrap();
+    let said = words(&mut socket);
+    let codes: Vec<_> = said.lines().filter_map(|line| line.get(..4)).collect();
+    assert_eq!(codes, ["220 ", "221 "], "{said}");
 }
