@@ -535,9 +535,9 @@ impl<'a> Connection<'a> {
         session: &mut Session,
         client: &mut Client<Ciphertext>,
     ) -> Result<Shaken, SessionError> {
-        let mut plain = Buffer::take();
         let mut control = Vec::new();
         loop {
+            let mut plain = Buffer::take();
             let opened = session.open(client.unread_mut(), &mut plain, &mut control);
             let opened = match opened {
                 Ok(opened) => opened,
@@ -548,11 +548,13 @@ impl<'a> Connection<'a> {
             };
             client.consume(opened.consumed);
             let done = !session.is_handshaking();
+            // Before the end of the handshake nothing is said: who is waited for holds no buffer.
+            let plain = done.then_some(plain);
             if !(done && session.ends_with_ticket()) {
                 self.send(client, &control).await?;
                 control.clear();
             }
-            if done {
+            if let Some(plain) = plain {
                 return Ok(Shaken {
                     plain,
                     ticket: control,
