@@ -124,6 +124,17 @@ impl Downstream {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits for plaintext; empty at the end of what the client says. No buffer is held while
+    /// it is waited for.
+    pub(super) async fn recv(&mut self) -> Result<Buffer, DownstreamError> {
+        poll_fn(|cx| {
+            let mut plain = Buffer::take();
+            let received = ready!(self.poll_recv(cx, &mut plain));
+            Poll::Ready(received.map(|()| plain))
+        })
+        .await
+    }
+
     fn poll_recv_plain(
         &mut self,
         cx: &mut Context<'_>,

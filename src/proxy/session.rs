@@ -12,7 +12,7 @@ use crate::cert::DnsName;
 use crate::config::{Encryption, Legacy, Listener, Protocol};
 use crate::metrics::ListenerMetrics;
 use crate::proxy::boundary::{Arrived, Ciphertext, Clear, Client, Injection};
-use crate::proxy::downstream::Downstream;
+use crate::proxy::downstream::{Downstream, DownstreamError};
 use crate::proxy::guarded::Guarded;
 use crate::proxy::limits::{ClientLimit, Counted};
 use crate::proxy::listener::Ending;
@@ -329,10 +329,10 @@ impl<'a> Connection<'a> {
     async fn join(
         &mut self,
         mut downstream: Downstream,
-        early: Option<Buffer>,
+        mut early: Option<Buffer>,
         moment: Moment,
     ) -> Result<Relay<'a>, SessionError> {
-        match self.connect(Purpose::Session { hello: None }).await {
+        match self.connect_unless_gone(&mut downstream, &mut early).await {
             Ok(connected) => {
                 let greeting = match (moment, self.active.config.protocol) {
                     // After STARTTLS a ManageSieve server shows its capabilities again (RFC
@@ -343,6 +343,7 @@ impl<'a> Connection<'a> {
                 let guarded = self.guard(&connected, Mode::Closed, greeting);
                 Ok(self.relay(downstream, early, connected, guarded))
             }
+            Err(error @ SessionError::Closed(_)) => Err(error),
             Err(error) => {
                 let text = self.last_word(&error).unwrap_or_default();
                 let patience = self.active.handshake_timeout;
@@ -350,6 +351,35 @@ impl<'a> Connection<'a> {
                 let _ = timeout(patience, downstream.say_last(text.as_bytes())).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Connects to the server, for as long as the client waits: a server may take minutes to
+    /// greet. A mail client that ends before it is greeted, having said nothing, is gone.
+    async fn connect_unless_gone(
+        &mut self,
+        downstream: &mut Downstream,
+        early: &mut Option<Buffer>,
+    ) -> Result<Connected, SessionError> {
+        let waits = early.is_none() && self.active.config.protocol.mail().is_some();
+        let mut connecting = pin!(self.connect(Purpose::Session { hello: None }));
+        let heard = tokio::select! {
+            biased;
+            connected = &mut connecting => return connected,
+            heard = downstream.recv(), if waits => heard,
+        };
+        match heard {
+            Ok(plain) if !plain.is_empty() => {
+                // In just its own size while the server is waited for.
+                let said = Box::<[u8]>::from(plain.filled());
+                drop(plain);
+                let connected = connecting.await;
+                early.insert(Buffer::take()).append(&said);
+                connected
+            }
+            Ok(_) => Err(SessionError::Closed(Stage::Connect)),
+            Err(DownstreamError::Io(error)) => Err(SessionError::Io(Stage::Connect, error)),
+            Err(error) => Err(SessionError::Downstream(error)),
         }
     }
 

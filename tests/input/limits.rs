@@ -85,3 +85,18 @@ fn beyond_the_limit_of_connections_clients_wait() {
     counts(&proxy, r#"gatepost_connections_active{listener="tls"}"#, 2);
     says_again(&mut first).unwrap();
 }
+
+#[test]
+fn a_client_that_leaves_before_it_is_greeted_is_not_kept() {
+    let silent = echo::serve(|mut stream| drop(rest(&mut stream)));
+    let configuration =
+        listener("imaps", "imap", "upstream = \"silent\"") + &upstream("silent", silent, "none");
+    let proxy = start(&configuration);
+    let mut client = tls(proxy.address("imaps"), Some(NAME));
+    while client.conn.is_handshaking() {
+        client.conn.complete_io(&mut client.sock).unwrap();
+    }
+    drop(client);
+    let series = r#"gatepost_connections_ended_total{listener="imaps",party="downstream",reason="closed",stage="connect"}"#;
+    counts(&proxy, series, 1);
+}
