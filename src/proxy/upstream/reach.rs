@@ -31,6 +31,12 @@ pub(super) struct Reached {
 /// Why a server is not at our service.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
+    /// Its name leads to no address.
+    #[error("its name cannot be looked up")]
+    Resolve(#[source] io::Error),
+    /// This host cannot connect from the client's address.
+    #[error("this host cannot connect from the client's address")]
+    Transparent(#[source] io::Error),
     /// It cannot be connected to.
     #[error("it cannot be connected to")]
     Connect(#[source] io::Error),
@@ -55,6 +61,8 @@ impl Failure {
     /// A bounded word for it; label `reason` of the metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
+            Self::Resolve(_) => "resolve",
+            Self::Transparent(_) => "transparent",
             Self::Connect(error) | Self::Io(error) => io_reason(error),
             Self::Closed => "closed",
             Self::Timeout(limit) => match *limit {
@@ -67,12 +75,15 @@ impl Failure {
     }
 
     /// Whether the server is to be held for down: not if it only refuses this client, or what
-    /// it is told of the client.
+    /// it is told of the client, nor if it was never asked.
     pub(super) fn is_down(&self) -> bool {
         use OpeningError as Opening;
         !matches!(
             self,
-            Self::Opening(Opening::Refused(_) | Opening::NoXclient | Opening::ClientRefused(_))
+            Self::Transparent(_)
+                | Self::Opening(
+                    Opening::Refused(_) | Opening::NoXclient | Opening::ClientRefused(_)
+                )
         )
     }
 }
@@ -88,8 +99,6 @@ fn io_reason(error: &io::Error) -> &'static str {
         Kind::ConnectionReset | Kind::BrokenPipe => "reset",
         Kind::NotFound => "not-found",
         Kind::PermissionDenied => "permission",
-        // What the resolver says has no kind of its own.
-        Kind::Other => "resolve",
         _ => "io",
     }
 }
@@ -172,7 +181,7 @@ impl Way<'_> {
     /// The socket, with the PROXY header sent in one write (Dovecot drops one in pieces), and
     /// TLS on it if the server expects that from the first byte.
     async fn connect(&self, request: &Request<'_>) -> Result<Socket, Failure> {
-        let mut socket = self.dial(request).await.map_err(Failure::Connect)?;
+        let mut socket = self.dial(request).await?;
         let header = self.header(request);
         socket.send(&header).await.map_err(Failure::Io)?;
         let ours = matches!(request.purpose, Purpose::Session { .. } | Purpose::Probe);
@@ -182,21 +191,25 @@ impl Way<'_> {
         }
     }
 
-    async fn dial(&self, request: &Request<'_>) -> io::Result<Socket> {
+    async fn dial(&self, request: &Request<'_>) -> Result<Socket, Failure> {
         let (host, port) = match self.address {
-            ServerAddress::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+            ServerAddress::Unix(path) => {
+                let stream = UnixStream::connect(path).await;
+                return stream.map(Socket::Unix).map_err(Failure::Connect);
+            }
             ServerAddress::Tcp { host, port } => (host, *port),
         };
-        let port = port
-            .or_else(|| self.default_port(request))
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let port = port.or_else(|| self.default_port(request));
+        let port = port.ok_or_else(|| Failure::Connect(io::ErrorKind::InvalidInput.into()))?;
         let from = match (self.config.client_address, request.announcement) {
             (ClientAddress::Transparent, Some(announcement)) => Some(announcement.source.ip()),
             _ => None,
         };
         let stream = dial_tcp(host, port, from).await?;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        let prepared = stream.set_nodelay(true);
+        let prepared = prepared.and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+        prepared.map_err(Failure::Connect)?;
         Ok(Socket::Tcp(stream))
     }
 
@@ -304,39 +317,65 @@ async fn within<T>(
 
 /// An address is used as it is; a name is looked up anew for every connection, and each of
 /// its addresses tried.
-async fn dial_tcp(host: &str, port: u16, from: Option<IpAddr>) -> io::Result<TcpStream> {
-    let Some(from) = from else {
-        return match host.parse::<IpAddr>() {
-            Ok(ip) => TcpStream::connect(SocketAddr::new(ip, port)).await,
-            Err(_) => TcpStream::connect((host, port)).await,
-        };
-    };
+async fn dial_tcp(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream, Failure> {
+    let addresses = lookup_host((host, port)).await.map_err(Failure::Resolve)?;
     let mut failure = None;
-    for address in lookup_host((host, port)).await? {
-        if address.is_ipv4() != from.is_ipv4() {
-            continue;
-        }
-        match dial_from(from, address).await {
+    for address in addresses {
+        let outcome = match from {
+            None => TcpStream::connect(address).await.map_err(Failure::Connect),
+            Some(from) if from.is_ipv4() == address.is_ipv4() => dial_from(from, address).await,
+            Some(_) => continue,
+        };
+        match outcome {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = Some(error),
         }
     }
-    // The server has no address of the client's family.
-    Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+    Err(failure.unwrap_or_else(|| match from {
+        None => Failure::Resolve(io::ErrorKind::NotFound.into()),
+        // The server has no address of the client's family.
+        Some(_) => Failure::Transparent(io::ErrorKind::AddrNotAvailable.into()),
+    }))
 }
 
 /// Connects from an address that need not be ours (IP_TRANSPARENT, which takes CAP_NET_ADMIN).
-async fn dial_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+async fn dial_from(from: IpAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
+    let socket = socket_at(from).map_err(Failure::Transparent)?;
+    socket.connect(to).await.map_err(Failure::Connect)
+}
+
+fn socket_at(from: IpAddr) -> io::Result<TcpSocket> {
+    let from = SocketAddr::new(from, 0);
     let socket = socket2::Socket::new(
-        Domain::for_address(to),
+        Domain::for_address(from),
         Type::STREAM,
         Some(Transmission::TCP),
     )?;
     match from {
-        IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-        IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
     }
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(from, 0).into())?;
-    TcpSocket::from_std_stream(socket.into()).connect(to).await
+    socket.bind(&from.into())?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_not_down_for_what_it_was_not_asked() {
+        // Longer than any label: no resolver asks anybody for it.
+        let nameless = format!("{}.invalid", "a".repeat(64));
+        let client = Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        for (host, from, expected) in [
+            (nameless.as_str(), None, ("resolve", true)),
+            ("127.0.0.1", None, ("refused", true)),
+            ("127.0.0.1", client, ("transparent", false)),
+        ] {
+            let failure = dial_tcp(host, 1, from).await.unwrap_err();
+            assert_eq!((failure.reason(), failure.is_down()), expected, "{host}");
+        }
+    }
 }
