@@ -18,7 +18,7 @@ use crate::proxy::{
 use crate::server::inherit::Inherited;
 use crate::server::{Parts, StartError};
 use crate::time::Clock;
-use crate::tls::{Provider, ServerTls, Ticketer};
+use crate::tls::{ClientTls, Provider, ServerTls, Ticketer};
 
 /// What all listeners share, and what outlives a reload.
 #[derive(Debug)]
@@ -68,6 +68,9 @@ pub(super) struct Plan {
     listeners: Vec<(Arc<Active>, Vec<Key>)>,
     fresh: Vec<(Key, Arc<Active>, TcpListener)>,
     upstreams: Vec<Arc<Upstream>>,
+    /// Upstreams that stay, and the TLS that they go on with: what their `trust` names was read
+    /// again.
+    renewed: Vec<(Arc<Upstream>, Option<Arc<ClientTls>>)>,
     tickets: HashMap<String, Arc<Ticketer>>,
 }
 
@@ -80,15 +83,17 @@ impl Listeners {
         inherited: &mut Inherited,
     ) -> Result<Plan, StartError> {
         let provider = Provider::new(&config.tls);
+        let mut renewed = Vec::new();
         let upstreams: Vec<_> = config
             .upstreams
             .iter()
-            .map(|upstream| self.upstream(upstream, shared))
+            .map(|upstream| self.upstream(upstream, shared, &mut renewed))
             .collect::<Result<_, _>>()?;
         let mut plan = Plan {
             listeners: Vec::new(),
             fresh: Vec::new(),
             upstreams,
+            renewed,
             tickets: HashMap::new(),
         };
         for listener in &config.listeners {
@@ -130,16 +135,20 @@ impl Listeners {
         &self,
         config: &Arc<config::Upstream>,
         shared: &Shared,
+        renewed: &mut Vec<(Arc<Upstream>, Option<Arc<ClientTls>>)>,
     ) -> Result<Arc<Upstream>, StartError> {
-        let same = self.upstreams.iter().find(|old| old.config() == config);
-        if let Some(upstream) = same {
-            return Ok(Arc::clone(upstream));
-        }
-        let upstream = Upstream::new(Arc::clone(config), &shared.metrics, shared.clock.clone());
-        upstream.map_err(|source| StartError::UpstreamTls {
+        let failed = |source| StartError::UpstreamTls {
             upstream: config.name.clone(),
             source,
-        })
+        };
+        let clock = shared.clock.clone();
+        let same = self.upstreams.iter().find(|old| old.config() == config);
+        if let Some(upstream) = same {
+            let tls = upstream.renewed_tls(clock).map_err(failed)?;
+            renewed.push((Arc::clone(upstream), tls));
+            return Ok(Arc::clone(upstream));
+        }
+        Upstream::new(Arc::clone(config), &shared.metrics, clock).map_err(failed)
     }
 
     /// The session tickets of a listener's protocol: kept over reloads, and never shared
@@ -166,6 +175,9 @@ impl Listeners {
     /// Carries a plan out: what is there gets its new configuration, what is new begins to
     /// accept, what is gone stops accepting. No connection is touched.
     pub(super) fn apply(&mut self, plan: Plan, shared: &Shared) {
+        for (upstream, tls) in plan.renewed {
+            upstream.renew(tls);
+        }
         for (active, keys) in &plan.listeners {
             for key in keys {
                 if let Some(running) = self.sockets.get(key) {

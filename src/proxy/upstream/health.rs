@@ -1,7 +1,7 @@
 //! Whether servers answer: asked in their own protocol, again and again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::time::sleep;
 
@@ -10,17 +10,42 @@ use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
 use crate::wire::announced::Announced;
 use crate::wire::opening::announced;
 
-/// Whether a server answered last time, for each protocol: a bit for being known, and one, in
-/// the upper half, for being down.
+/// Whether a server answered last time, for each thing it is asked for: a bit for being known,
+/// and one, in the upper half, for being down.
 #[derive(Debug, Default)]
-pub(super) struct Health(AtomicU16);
+pub(super) struct Health(AtomicU32);
 
-const DOWN: u32 = 8;
+const DOWN: u32 = 16;
+
+/// What a server is asked for: to speak a protocol, or no more than to take a connection whose
+/// TLS is not ours. That it does the one says nothing of the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    Spoken(Protocol),
+    Untouched(Protocol),
+}
+
+impl Asked {
+    fn bit(self) -> u32 {
+        let n = match self {
+            Self::Spoken(protocol) => protocol.index(),
+            Self::Untouched(protocol) => protocol.index() + Protocol::COUNT,
+        };
+        const { assert!(2 * Protocol::COUNT <= DOWN as usize) };
+        1 << n
+    }
+
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Spoken(protocol) | Self::Untouched(protocol) => protocol,
+        }
+    }
+}
 
 /// What is new about a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Change {
-    /// Whether it answers now in every protocol that it was asked for.
+    /// Whether it answers now in everything that it was asked for.
     pub(super) up: bool,
     /// Whether it did not answer before.
     pub(super) again: bool,
@@ -28,10 +53,10 @@ pub(super) struct Change {
 
 impl Health {
     /// Notes whether it answered; `None` if that is no news.
-    pub(super) fn note(&self, protocol: Protocol, answered: bool) -> Option<Change> {
-        let known = 1 << protocol.index();
+    pub(super) fn note(&self, asked: Asked, answered: bool) -> Option<Change> {
+        let known = asked.bit();
         let down = known << DOWN;
-        let after = |before: u16| match answered {
+        let after = |before: u32| match answered {
             true => (before | known) & !down,
             false => before | known | down,
         };
@@ -52,12 +77,12 @@ impl Health {
     }
 
     /// Whether it did not answer last time.
-    pub(super) fn is_down(&self, protocol: Protocol) -> bool {
-        let down = 1 << protocol.index() << DOWN;
+    pub(super) fn is_down(&self, asked: Asked) -> bool {
+        let down = asked.bit() << DOWN;
         self.0.load(Ordering::Relaxed) & down != 0
     }
 
-    /// Whether it answers in every protocol that it was asked for; `None` if it never was.
+    /// Whether it answers in everything that it was asked for; `None` if it never was asked.
     pub(super) fn up(&self) -> Option<bool> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
@@ -102,12 +127,13 @@ impl Upstream {
 
     /// Asks one server. What a mail server that can be used says of itself.
     async fn probe(&self, server: &Server, request: &Request<'_>) -> Option<Announced> {
-        let outcome = self.way(server).reach(request).await;
+        let tls = self.tls.load_full();
+        let outcome = self.way(server, tls.as_deref()).reach(request).await;
         if let Err(failure) = &outcome {
             server.avoid_from(self.since.elapsed());
             self.metrics.error(failure.reason());
         }
-        self.note(server, request.protocol, outcome.as_ref().err());
+        self.note(server, request.asked(), outcome.as_ref().err());
         let opened = outcome.ok()?.opened?;
         Some(announced(request.protocol.mail()?, &opened))
     }
@@ -132,16 +158,17 @@ mod tests {
         assert_eq!(health.up(), None);
         let change = |up, again| Some(Change { up, again });
         let steps = [
-            (Protocol::Imap, true, change(true, false)),
-            (Protocol::Imap, true, None),
-            (Protocol::Pop3, false, change(false, false)),
-            (Protocol::Imap, false, change(false, false)),
-            (Protocol::Imap, true, change(false, true)),
-            (Protocol::Pop3, true, change(true, true)),
+            (Asked::Spoken(Protocol::Imap), true, change(true, false)),
+            (Asked::Spoken(Protocol::Imap), true, None),
+            (Asked::Spoken(Protocol::Pop3), false, change(false, false)),
+            (Asked::Spoken(Protocol::Imap), false, change(false, false)),
+            (Asked::Untouched(Protocol::Imap), true, change(false, false)),
+            (Asked::Spoken(Protocol::Imap), true, change(false, true)),
+            (Asked::Spoken(Protocol::Pop3), true, change(true, true)),
         ];
-        for (protocol, answered, expected) in steps {
-            assert_eq!(health.note(protocol, answered), expected, "{protocol:?}");
-            assert_eq!(health.is_down(protocol), !answered);
+        for (asked, answered, expected) in steps {
+            assert_eq!(health.note(asked, answered), expected, "{asked:?}");
+            assert_eq!(health.is_down(asked), !answered);
         }
         assert_eq!(health.up(), Some(true));
     }

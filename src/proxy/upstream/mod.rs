@@ -16,7 +16,7 @@ use crate::config::{self, Balance, Protocol, ServerAddress, UpstreamEncryption};
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::socket::Socket;
-use crate::proxy::upstream::health::Health;
+use crate::proxy::upstream::health::{Asked, Health};
 use crate::proxy::upstream::reach::{Failure, Reached, Way};
 use crate::time::Clock;
 use crate::tls::{ClientTls, ClientTlsError};
@@ -28,7 +28,8 @@ use crate::wire::proxy_protocol::Announcement;
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
-    tls: Option<ClientTls>,
+    /// There is one if its servers are spoken to in TLS.
+    tls: ArcSwapOption<ClientTls>,
     servers: Box<[Server]>,
     /// What all servers that answer say of themselves, by [`Protocol::index`].
     announced: [ArcSwapOption<Announced>; Protocol::COUNT],
@@ -58,7 +59,7 @@ const AVOIDED: Duration = Duration::from_secs(10);
 pub struct ServerStatus {
     /// As it is written in the configuration.
     pub address: String,
-    /// Whether it answered last time, in every protocol that it is asked for; `None` before the
+    /// Whether it answered last time, in everything that it is asked for; `None` before the
     /// first time.
     pub up: Option<bool>,
     /// Connections now.
@@ -141,20 +142,29 @@ impl Upstream {
             announced: Default::default(),
             avoided_until: AtomicU64::new(0),
         };
-        let tls = match config.encryption {
-            UpstreamEncryption::Off => None,
-            UpstreamEncryption::Implicit | UpstreamEncryption::StartTls => {
-                Some(ClientTls::new(&config, clock)?)
-            }
-        };
+        let tls = client_tls(&config, clock)?;
         Ok(Arc::new(Self {
             servers: config.servers.iter().map(server).collect(),
             announced: Default::default(),
             metrics: metrics.upstream(&config.name),
-            tls,
+            tls: ArcSwapOption::new(tls),
             config,
             since: Instant::now(),
         }))
+    }
+
+    /// The TLS of its configuration put together anew, for [`Self::renew`]: the files that
+    /// `trust` names may say something else now.
+    ///
+    /// # Errors
+    /// If it cannot be put together.
+    pub fn renewed_tls(&self, clock: Clock) -> Result<Option<Arc<ClientTls>>, ClientTlsError> {
+        client_tls(&self.config, clock)
+    }
+
+    /// Takes another TLS into use for connections to come.
+    pub fn renew(&self, tls: Option<Arc<ClientTls>>) {
+        self.tls.store(tls);
     }
 
     /// What it was made of.
@@ -187,23 +197,31 @@ impl Upstream {
         request: &Request<'_>,
     ) -> Result<Connected, ConnectError> {
         let client = request.announcement.map(|client| client.source.ip());
+        let asked = request.asked();
+        // What an old client's own TLS meets, often on another port, says nothing of the rest.
+        let counts = !matches!(request.purpose, Purpose::Legacy { .. });
+        let tls = self.tls.load_full();
         let mut tried = vec![false; self.servers.len()];
         let mut reason = "no-server";
-        while let Some(n) = self.choose(&tried, request.protocol, client, self.since.elapsed()) {
+        while let Some(n) = self.choose(&tried, asked, client, self.since.elapsed()) {
             tried[n] = true;
             let server = &self.servers[n];
-            // If it is down, only this connection finds out whether it still is.
-            server.avoid_from(self.since.elapsed());
+            if counts {
+                // If it is down, only this connection finds out whether it still is.
+                server.avoid_from(self.since.elapsed());
+            }
             // Counted from here on, so that the next connection sees this one.
             let lease = self.lease(n);
             let started = Instant::now();
-            match self.way(server).reach(request).await {
+            match self.way(server, tls.as_deref()).reach(request).await {
                 Ok(Reached {
                     socket,
                     opened,
                     inbound,
                 }) => {
-                    self.note(server, request.protocol, None);
+                    if counts {
+                        self.note(server, asked, None);
+                    }
                     let seconds = started.elapsed().as_secs_f64();
                     self.metrics.connect_seconds.observe(seconds);
                     return Ok(Connected {
@@ -216,8 +234,8 @@ impl Upstream {
                 Err(failure) => {
                     reason = failure.reason();
                     self.metrics.error(reason);
-                    if failure.is_down() {
-                        self.note(server, request.protocol, Some(&failure));
+                    if counts && failure.is_down() {
+                        self.note(server, asked, Some(&failure));
                     }
                     let (upstream, server) = (&self.config.name, &server.label);
                     let error = causes::in_one_line(&failure);
@@ -231,21 +249,22 @@ impl Upstream {
         Err(ConnectError::Unavailable(reason))
     }
 
-    fn way<'a>(&'a self, server: &'a Server) -> Way<'a> {
+    fn way<'a>(&'a self, server: &'a Server, tls: Option<&'a ClientTls>) -> Way<'a> {
         Way {
             config: &self.config,
-            tls: self.tls.as_ref(),
+            tls,
             address: &server.address,
         }
     }
 
     /// Remembers whether a server could be used, and says so where it is news.
-    fn note(&self, server: &Server, protocol: Protocol, failure: Option<&Failure>) {
-        let Some(change) = server.health.note(protocol, failure.is_none()) else {
+    fn note(&self, server: &Server, asked: Asked, failure: Option<&Failure>) {
+        let Some(change) = server.health.note(asked, failure.is_none()) else {
             return;
         };
         self.metrics.up(&server.label, change.up);
-        let (upstream, server, protocol) = (&self.config.name, &server.label, protocol.as_str());
+        let (upstream, server) = (&self.config.name, &server.label);
+        let protocol = asked.protocol().as_str();
         match failure {
             Some(failure) => {
                 let error = causes::in_one_line(failure);
@@ -271,7 +290,7 @@ impl Upstream {
     fn choose(
         &self,
         tried: &[bool],
-        protocol: Protocol,
+        asked: Asked,
         client: Option<IpAddr>,
         now: Duration,
     ) -> Option<usize> {
@@ -281,13 +300,37 @@ impl Upstream {
                 Some(client) => draw(client, &server.label),
                 None => server.active.load(Ordering::Relaxed) as u64,
             };
-            (server.is_avoided(protocol, now), order)
+            (server.is_avoided(asked, now), order)
         };
         let servers = self.servers.iter().enumerate().zip(tried);
         servers
             .filter(|(_, tried)| !**tried)
             .min_by_key(|((_, server), _)| cost(server))
             .map(|((n, _), _)| n)
+    }
+}
+
+impl Request<'_> {
+    fn asked(&self) -> Asked {
+        match self.purpose {
+            Purpose::Untouched => Asked::Untouched(self.protocol),
+            Purpose::Session { .. } | Purpose::Legacy { .. } | Purpose::Probe => {
+                Asked::Spoken(self.protocol)
+            }
+        }
+    }
+}
+
+/// The TLS towards the servers, if there is any. Files are read for it.
+fn client_tls(
+    config: &config::Upstream,
+    clock: Clock,
+) -> Result<Option<Arc<ClientTls>>, ClientTlsError> {
+    match config.encryption {
+        UpstreamEncryption::Off => Ok(None),
+        UpstreamEncryption::Implicit | UpstreamEncryption::StartTls => {
+            Ok(Some(Arc::new(ClientTls::new(config, clock)?)))
+        }
     }
 }
 
@@ -305,9 +348,9 @@ fn draw(client: IpAddr, server: &str) -> u64 {
 }
 
 impl Server {
-    fn is_avoided(&self, protocol: Protocol, now: Duration) -> bool {
+    fn is_avoided(&self, asked: Asked, now: Duration) -> bool {
         let until = Duration::from_millis(self.avoided_until.load(Ordering::Relaxed));
-        self.health.is_down(protocol) && now < until
+        self.health.is_down(asked) && now < until
     }
 
     fn avoid_from(&self, now: Duration) {
@@ -335,10 +378,15 @@ mod tests {
     use super::*;
     use crate::config::{ClientAddress, Verification};
 
+    const IMAP: Asked = Asked::Spoken(Protocol::Imap);
+
     fn upstream(servers: &[&str], balance: Balance) -> Arc<Upstream> {
-        let server = |host: &&str| ServerAddress::Tcp {
-            host: (*host).to_owned(),
-            port: None,
+        let server = |server: &&str| {
+            let (host, port) = server.split_once(':').unzip();
+            ServerAddress::Tcp {
+                host: host.unwrap_or(*server).to_owned(),
+                port: port.map(|port| port.parse().unwrap()),
+            }
         };
         let config = config::Upstream {
             name: "behind".to_owned(),
@@ -363,7 +411,7 @@ mod tests {
     fn a_server_that_was_down_is_tried_again_by_one_connection() {
         let upstream = upstream(&["192.0.2.1", "192.0.2.2"], Balance::LeastConnections);
         let choose = |tried: &[bool], seconds| {
-            upstream.choose(tried, Protocol::Imap, None, Duration::from_secs(seconds))
+            upstream.choose(tried, IMAP, None, Duration::from_secs(seconds))
         };
         let next = |seconds| choose(&[false; 2], seconds);
         let busy = upstream.lease(1);
@@ -371,16 +419,21 @@ mod tests {
 
         let down = &upstream.servers[0];
         down.avoid_from(Duration::ZERO);
-        upstream.note(down, Protocol::Imap, Some(&Failure::Closed));
+        upstream.note(down, IMAP, Some(&Failure::Closed));
         assert_eq!(next(9), Some(1));
         assert_eq!(choose(&[false, true], 9), Some(0), "where no other is left");
-        let pop3 = upstream.choose(&[false; 2], Protocol::Pop3, None, Duration::ZERO);
+        let pop3 = upstream.choose(
+            &[false; 2],
+            Asked::Spoken(Protocol::Pop3),
+            None,
+            Duration::ZERO,
+        );
         assert_eq!(pop3, Some(0), "what is down is IMAP");
         assert_eq!(next(10), Some(0), "it may be back");
         down.avoid_from(Duration::from_secs(10));
         assert_eq!(next(10), Some(1), "one connection is enough to find out");
 
-        upstream.note(down, Protocol::Imap, None);
+        upstream.note(down, IMAP, None);
         assert_eq!(next(10), Some(0));
         drop(busy);
     }
@@ -390,7 +443,7 @@ mod tests {
         let upstream = upstream(&["192.0.2.1", "192.0.2.2"], Balance::ClientAddress);
         let choose = |tried: &[bool], client| {
             let client = Some(IpAddr::from(client));
-            upstream.choose(tried, Protocol::Imap, client, Duration::ZERO)
+            upstream.choose(tried, IMAP, client, Duration::ZERO)
         };
         let clients: Vec<_> = (0..100).map(|host| [198, 51, 100, host]).collect();
         let first: Vec<_> = clients.iter().map(|c| choose(&[false; 2], *c)).collect();
@@ -402,5 +455,25 @@ mod tests {
         let again: Vec<_> = clients.iter().map(|c| choose(&[false; 2], *c)).collect();
         assert_eq!(again, first, "however busy it is");
         assert_eq!(choose(&[true, false], clients[0]), Some(1));
+    }
+
+    #[tokio::test]
+    async fn where_an_old_client_cannot_go_others_still_can() {
+        let upstream = upstream(&["127.0.0.1:1"], Balance::LeastConnections);
+        let ask = async |purpose| {
+            let request = Request {
+                protocol: Protocol::Imap,
+                announcement: None,
+                own_name: "proxy.example",
+                purpose,
+            };
+            let outcome = upstream.connect(&request).await;
+            let refused = ConnectError::Unavailable("refused");
+            assert_eq!(outcome.map(|_| ()), Err(refused));
+            upstream.status()[0].up
+        };
+        let in_clear_first = false;
+        assert_eq!(ask(Purpose::Legacy { in_clear_first }).await, None);
+        assert_eq!(ask(Purpose::Session { hello: None }).await, Some(false));
     }
 }
