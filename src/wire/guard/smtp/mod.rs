@@ -19,6 +19,7 @@ use std::mem;
 
 use memchr::memchr;
 
+use super::lines::REFUSALS;
 use super::{GuardError, Mode, Taken};
 use command::{Chunk, Command, MAX_AUTH_LINE, MAX_LINE};
 use ehlo::Announcement;
@@ -57,6 +58,8 @@ pub(super) struct Smtp {
     awaited: bool,
     /// The answer to EHLO so far.
     answer: Vec<u8>,
+    /// How many commands were refused here since the server answered one.
+    refused: usize,
     logged_in: bool,
     done: bool,
 }
@@ -123,6 +126,7 @@ impl Smtp {
             replies: Replies::default(),
             awaited: false,
             answer: Vec::new(),
+            refused: 0,
             logged_in: false,
             done: false,
         }
@@ -255,7 +259,7 @@ impl Smtp {
             self.pass_response(&line, server);
             Line::Taken(piece.len())
         } else {
-            self.take_command(&line, piece.len(), server, client)
+            self.take_command(&line, piece.len(), server, client)?
         };
         match became {
             Line::Waits => {
@@ -292,11 +296,11 @@ impl Smtp {
         length: usize,
         server: &mut Vec<u8>,
         client: &mut Vec<u8>,
-    ) -> Line {
+    ) -> Result<Line, GuardError> {
         let verdict = self.verdict(line);
         self.held = !matches!(verdict, Verdict::Pass) && self.outstanding > 0;
         if self.held {
-            return Line::Waits;
+            return Ok(Line::Waits);
         }
         match verdict {
             Verdict::Pass => self.awaits(None),
@@ -308,13 +312,25 @@ impl Smtp {
                 self.awaits(Some(Decisive::Chunks { more: !last }));
             }
             Verdict::Answer(answer) => {
-                say(client, answer);
-                return Line::Taken(length);
+                self.refuse(answer, client)?;
+                return Ok(Line::Taken(length));
             }
-            Verdict::StartTls => return Line::StartTls(length),
+            Verdict::StartTls => return Ok(Line::StartTls(length)),
         }
         server.extend_from_slice(line);
-        Line::Taken(length)
+        Ok(Line::Taken(length))
+    }
+
+    /// Answers a command that is not for the server. A client that says nothing else is not
+    /// listened to for ever: it need not even read the answers.
+    fn refuse(&mut self, answer: &str, client: &mut Vec<u8>) -> Result<(), GuardError> {
+        say(client, answer);
+        self.refused += 1;
+        if self.refused > REFUSALS {
+            say(client, "421 4.7.0 Too many errors, closing connection");
+            return Err(GuardError::TooManyErrors);
+        }
+        Ok(())
     }
 
     fn awaits(&mut self, decisive: Option<Decisive>) {
@@ -383,6 +399,7 @@ impl Smtp {
             return self.unasked(code);
         }
         self.outstanding -= 1;
+        self.refused = 0;
         match (self.decisive.take(), &code) {
             (Some(Decisive::Data), b"354") => self.input = Input::Message(Message::new()),
             (Some(Decisive::Auth), b"334") => self.input = Input::Response,

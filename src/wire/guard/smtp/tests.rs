@@ -243,6 +243,30 @@ fn in_clear_starttls_is_ours_and_auth_is_refused() {
     assert!(!walk(Mode::Open, &[], &unknown));
 }
 
+/// What is refused here costs the client nothing: it need not even read the answers.
+#[test]
+fn a_client_that_says_only_what_is_refused_is_not_heard_for_ever() {
+    let refusal = "550 5.7.1 Not for clients\r\n";
+    let ten: &str = "XCLIENT A=1\r\n".repeat(10).leak();
+    let ten_answers: &str = refusal.repeat(10).leak();
+    // An answer of the server shows that the client has a part in the session.
+    let between = [
+        C(ten),
+        ToClient(ten_answers),
+        C("NOOP\r\n"),
+        ToServer("NOOP\r\n"),
+        S("250 ok\r\n"),
+        ToClient("250 ok\r\n"),
+        C(ten),
+        ToClient(ten_answers),
+    ];
+    let end: &str = format!("{refusal}421 4.7.0 Too many errors, closing connection\r\n").leak();
+    for known in ["SIZE", "XCLIENT ADDR"] {
+        let steps = [&between[..], &[C("XFORWARD A=1\r\n")]].concat();
+        fail(&[known], &steps, GuardError::TooManyErrors, end);
+    }
+}
+
 #[test]
 fn bytes_behind_starttls_are_an_injection() {
     let cases: [&[u8]; 4] = [
