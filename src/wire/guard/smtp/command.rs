@@ -22,6 +22,7 @@ pub(super) enum Command {
     },
     /// RFC 2033.
     Lhlo,
+    /// AUTH, or X-EXPS: so Exchange calls what it has of it for other Exchange servers.
     Auth,
     Data,
     /// BDAT; without a chunk if it is malformed.
@@ -32,6 +33,8 @@ pub(super) enum Command {
     StartTls {
         exact: bool,
     },
+    /// X-ANONYMOUSTLS: Exchange's STARTTLS for other Exchange servers.
+    AnonymousTls,
     /// XCLIENT or XFORWARD.
     Impersonation,
     /// One line, one reply.
@@ -47,14 +50,16 @@ pub(super) struct Chunk {
 
 impl Command {
     pub(super) fn parse(line: &[u8]) -> Self {
-        const VERBS: [(&[u8], Command); 9] = [
+        const VERBS: [(&[u8], Command); 11] = [
             (b"EHLO", Command::Hello { extended: true }),
             (b"HELO", Command::Hello { extended: false }),
             (b"LHLO", Command::Lhlo),
             (b"AUTH", Command::Auth),
+            (b"X-EXPS", Command::Auth),
             (b"DATA", Command::Data),
             (b"BDAT", Command::Bdat(None)),
             (b"STARTTLS", Command::StartTls { exact: false }),
+            (b"X-ANONYMOUSTLS", Command::AnonymousTls),
             (b"XCLIENT", Command::Impersonation),
             (b"XFORWARD", Command::Impersonation),
         ];
@@ -99,11 +104,14 @@ impl Chunk {
     }
 }
 
-/// The first word of a line, behind what servers skip before it.
+/// The first word of a line, behind what servers skip before it. It ends where the first of them
+/// might see its end: at a hyphen too, unless it is Exchange's `X-`.
 fn verb(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !is_blank(*byte));
     let line = start.and_then(|start| line.get(start..)).unwrap_or(&[]);
-    let end = line.iter().position(|byte| !byte.is_ascii_alphanumeric());
+    let is_exchange = matches!(line, [b'X' | b'x', b'-', ..]);
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || is_exchange && *byte == b'-';
+    let end = line.iter().position(|byte| !is_part(byte));
     end.and_then(|end| line.get(..end)).unwrap_or(line)
 }
 
@@ -187,7 +195,13 @@ mod tests {
             (b"\0\x7f\r xclient\tADDR=1\n", Command::Impersonation),
             (b"XForward\x0bADDR=1\r\n", Command::Impersonation),
             (b"XCLIENT:\r\n", Command::Impersonation),
+            (b"XCLIENT-A A=1\r\n", Command::Impersonation),
             (b"XCLIENTS\r\n", Command::Ordinary),
+            (b"x-exps GSSAPI AAAA\r\n", Command::Auth),
+            (b" X-EXPS\tNTLM\r\n", Command::Auth),
+            (b"X-AnonymousTLS\r\n", Command::AnonymousTls),
+            (b"X-EXPS-A\r\n", Command::Ordinary),
+            (b"X\r\n", Command::Ordinary),
             (b"NOOP XCLIENT\r\n", Command::Ordinary),
             (b"\r\n", Command::Ordinary),
             (b"\n", Command::Ordinary),

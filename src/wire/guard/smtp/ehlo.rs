@@ -70,8 +70,8 @@ pub(super) fn filter(answer: &[u8], mode: Mode, offer: bool) -> Vec<u8> {
 }
 
 fn is_hidden(line: &[u8], mode: Mode) -> bool {
-    is_one_of(line, &["STARTTLS", "XCLIENT", "XFORWARD"])
-        || mode == Mode::Open && is_one_of(line, &["AUTH", "REQUIRETLS"])
+    is_one_of(line, &["STARTTLS", "X-ANONYMOUSTLS", "XCLIENT", "XFORWARD"])
+        || mode == Mode::Open && is_one_of(line, &["AUTH", "REQUIRETLS", "X-EXPS"])
 }
 
 fn is_one_of(line: &[u8], keywords: &[&str]) -> bool {
@@ -106,6 +106,12 @@ mod tests {
                 "250-STARTTLS greets you\r\n250-AUTH=LOGIN\r\n250-requiretls\r\n250 8BITMIME\r\n",
                 "250-STARTTLS greets you\r\n250-AUTH=LOGIN\r\n250-requiretls\r\n250 8BITMIME\r\n",
                 "250-STARTTLS greets you\r\n250-8BITMIME\r\n250 STARTTLS\r\n",
+            ),
+            // Exchange
+            (
+                "250-me\r\n250-X-ANONYMOUSTLS\r\n250-AUTH NTLM\r\n250-X-EXPS GSSAPI NTLM\r\n250 XRDST\r\n",
+                "250-me\r\n250-AUTH NTLM\r\n250-X-EXPS GSSAPI NTLM\r\n250 XRDST\r\n",
+                "250-me\r\n250-XRDST\r\n250 STARTTLS\r\n",
             ),
             (
                 "250-me\n250-  starttls\n250-XCLIENTS\n250 XFORWARD=x\n",

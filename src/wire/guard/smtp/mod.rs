@@ -363,6 +363,7 @@ impl Smtp {
             }
             Command::StartTls { .. } if self.mode == Mode::Open => Verdict::StartTls,
             Command::StartTls { .. } => Verdict::Answer("503 5.5.1 STARTTLS is not to be had here"),
+            Command::AnonymousTls => Verdict::Answer("502 5.5.1 X-ANONYMOUSTLS not offered"),
             Command::Impersonation => Verdict::Answer("550 5.7.1 Not for clients"),
             Command::Rset if self.between_chunks => {
                 Verdict::PassAlone(Decisive::Chunks { more: false })

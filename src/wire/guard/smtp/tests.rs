@@ -243,6 +243,32 @@ fn in_clear_starttls_is_ours_and_auth_is_refused() {
     assert!(!walk(Mode::Open, &[], &unknown));
 }
 
+#[test]
+fn exchange_has_its_own_words() {
+    let server = "250-s\r\n250-X-ANONYMOUSTLS\r\n250 X-EXPS GSSAPI NTLM\r\n";
+    let hello = |seen| [&EHLO[..], &[S(server), ToClient(seen)]].concat();
+    let steps = [
+        C("X-ANONYMOUSTLS\r\nX-EXPS NTLM\r\nTlRMTQ==\r\n"),
+        ToClient("502 5.5.1 X-ANONYMOUSTLS not offered\r\n"),
+        ToServer("X-EXPS NTLM\r\n"),
+        S("334 \r\n"),
+        ToServer("TlRMTQ==\r\n"),
+        S("235 in\r\n"),
+        ToClient("334 \r\n235 in\r\n"),
+    ];
+    let seen = hello("250-s\r\n250 X-EXPS GSSAPI NTLM\r\n");
+    assert!(walk(Mode::Closed, &[], &[&seen[..], &steps].concat()));
+    let steps = [
+        C("X-EXPS NTLM\r\nX-ANONYMOUSTLS\r\n"),
+        ToClient(
+            "538 5.7.11 Encryption required for requested authentication mechanism\r\n\
+             502 5.5.1 X-ANONYMOUSTLS not offered\r\n",
+        ),
+    ];
+    let seen = hello("250-s\r\n250 STARTTLS\r\n");
+    assert!(!walk(Mode::Open, &[], &[&seen[..], &steps].concat()));
+}
+
 /// What is refused here costs the client nothing: it need not even read the answers.
 #[test]
 fn a_client_that_says_only_what_is_refused_is_not_heard_for_ever() {
