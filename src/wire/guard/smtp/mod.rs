@@ -247,8 +247,14 @@ impl Smtp {
             Cow::Owned(mem::take(&mut self.line))
         };
         let missing = usize::from(end.is_none());
-        if line.len() + missing > self.longest(&line) {
-            say(client, "500 5.5.6 Line too long");
+        let longest = self.longest(&line);
+        if line.len() + missing > longest {
+            // The first is for such lines alone (RFC 4954 section 6).
+            let answer = match longest {
+                MAX_AUTH_LINE => "500 5.5.6 Authentication exchange line is too long",
+                _ => "500 5.5.2 Line too long",
+            };
+            say(client, answer);
             return Err(GuardError::LineTooLong);
         }
         if end.is_none() {

@@ -492,14 +492,15 @@ fn what_cannot_go_on_ends_with_a_word_to_the_client() {
     let long = |start: &str, length: usize| -> &'static str {
         format!("{start}{:A<1$}\r\n", "", length - start.len() - 2).leak()
     };
-    let too_long = "500 5.5.6 Line too long\r\n";
-    for line in [
-        long("NOOP ", 2049),
-        long("", 20_000),
-        long("AUTH P ", 12_289),
+    let too_long = "500 5.5.2 Line too long\r\n";
+    let too_long_auth = "500 5.5.6 Authentication exchange line is too long\r\n";
+    for (line, answer) in [
+        (long("NOOP ", 2049), too_long),
+        (long("", 20_000), too_long),
+        (long("AUTH P ", 12_289), too_long_auth),
     ] {
         for known in [known, &["SIZE"]] {
-            fail(known, &[C(line)], LineTooLong, too_long);
+            fail(known, &[C(line)], LineTooLong, answer);
         }
     }
     for line in [
@@ -516,7 +517,7 @@ fn what_cannot_go_on_ends_with_a_word_to_the_client() {
         ToClient("334 \r\n"),
     ];
     let steps = |line| [&auth[..], &[C(line)]].concat();
-    fail(known, &steps(long("", 12_289)), LineTooLong, too_long);
+    fail(known, &steps(long("", 12_289)), LineTooLong, too_long_auth);
     let line = long("", 12_288);
     assert!(!walk(
         Mode::Closed,
