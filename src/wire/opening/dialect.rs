@@ -65,6 +65,14 @@ impl Known {
         let mut capabilities = self.capabilities.iter().flatten();
         capabilities.any(|entry| is(entry))
     }
+
+    /// The server may take BDAT no more, and what is in chunks for commands, until EHLO has said
+    /// again that it does (RFC 3030 section 2): it was told HELO, or has begun anew.
+    pub(super) fn forget_chunking(&mut self) {
+        if let Some(capabilities) = &mut self.capabilities {
+            capabilities.retain(|entry| !begins_with(entry, "CHUNKING"));
+        }
+    }
 }
 
 /// What a wish takes.

@@ -290,6 +290,10 @@ impl Opening {
         let learnt = std::mem::take(&mut self.learnt);
         let answer = self.answer.finish();
         let is_yes = verdict == Verdict::Yes;
+        let begins_anew = asked == Asked::Client && self.dialect.greets_when_told();
+        if begins_anew || asked == Asked::Hello {
+            self.known.forget_chunking();
+        }
         if is_yes && (asked == Asked::Capabilities || !learnt.is_empty()) {
             self.known.capabilities = Some(learnt);
         }

@@ -192,7 +192,8 @@ fn who_the_client_is() {
                  C: EHLO gate.example.net
                  S: 250-mail.example.org
                  S: 250-XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT
-                 S: 250 8BITMIME
+                 S: 250-8BITMIME
+                 S: 250 CHUNKING
                  C: XCLIENT NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE] PORT=4711 DESTADDR=198.51.100.1 DESTPORT=993 ADDR=192.0.2.44
                  S: 220 mail.example.org ESMTP Postfix, again",
                 Ok((
@@ -259,6 +260,41 @@ fn who_the_client_is() {
                  C: XCLIENT ADDR=192.0.2.44
                  S: 421 4.7.0 Too many connections from 192.0.2.44",
                 refused("421 4.7.0 Too many connections from 192.0.2.44"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn chunks_are_only_for_whose_own_ehlo_has_said_so() {
+    play_all(
+        MailProtocol::Smtp,
+        [
+            Dialogue(
+                with_hello("HELO printer\r\n", xclient(CLIENT)),
+                "S: 220 mail.example.org ESMTP
+                 C: EHLO gate.example.net
+                 S: 250-mail.example.org
+                 S: 250-CHUNKING
+                 S: 250 XCLIENT ADDR
+                 C: XCLIENT ADDR=192.0.2.44
+                 S: 220 mail.example.org ESMTP
+                 C: HELO printer
+                 S: 250 mail.example.org",
+                Ok(("220 mail.example.org ESMTP\r\n", Some(&["XCLIENT ADDR"]))),
+            ),
+            Dialogue(
+                with_hello("EHLO client.example\r\n", xclient(CLIENT)),
+                "S: 220 mail.example.org ESMTP
+                 C: EHLO gate.example.net
+                 S: 250-mail.example.org
+                 S: 250 XCLIENT ADDR
+                 C: XCLIENT ADDR=192.0.2.44
+                 S: 220 mail.example.org ESMTP
+                 C: EHLO client.example
+                 S: 250-mail.example.org
+                 S: 250 CHUNKING",
+                Ok(("220 mail.example.org ESMTP\r\n", Some(&["CHUNKING"]))),
             ),
         ],
     );
