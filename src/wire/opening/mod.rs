@@ -403,7 +403,8 @@ fn is_hello(line: &[u8]) -> bool {
     let Some(text) = line.strip_suffix(b"\r\n") else {
         return false;
     };
-    let (verb, _) = dialect::word(text);
+    let verb = text.split(|byte| b" \t".contains(byte)).next();
+    let verb = verb.unwrap_or_default();
     let is_verb = verb.eq_ignore_ascii_case(b"EHLO") || verb.eq_ignore_ascii_case(b"HELO");
     is_verb && !text.iter().any(|byte| b"\r\n\0".contains(byte))
 }

@@ -323,6 +323,13 @@ fn what_the_client_has_said_in_clear() {
                 Ok(("220 mail.example.org ESMTP Postfix\r\n", Some(POSTFIX))),
             ),
             Dialogue(
+                with_hello("EHLO\tclient.example\r\n", plan()),
+                "S: 220 mail.example.org ESMTP Postfix
+                 C: EHLO\tclient.example
+                 S: 250 mail.example.org",
+                Ok(("220 mail.example.org ESMTP Postfix\r\n", None)),
+            ),
+            Dialogue(
                 with_hello("EHLO \r\n", plan()),
                 "S: 220 mail.example.org ESMTP Postfix
                  C: EHLO 
@@ -351,6 +358,7 @@ fn nothing_else_is_said_for_a_client() {
         "EHLO\0a\r\n",
         "XCLIENT ADDR=192.0.2.44\r\n",
         "EHLOX a\r\n",
+        "EHLO\x0ba\r\n",
         "\r\n",
         "",
     ];
