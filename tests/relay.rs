@@ -120,14 +120,14 @@ impl Manner {
     }
 }
 
-/// The configuration of one `tcp` listener, with these lines more.
-fn listener(upstream: SocketAddr, more: &str) -> String {
+/// The configuration of one listener, with these lines more.
+fn listener(protocol: &str, upstream: SocketAddr, more: &str) -> String {
     format!(
         r#"
 [[listener]]
 name = "relay"
 bind = ["127.0.0.1:0"]
-protocol = "tcp"
+protocol = "{protocol}"
 upstream = "behind"
 {more}
 [[upstream]]
@@ -153,10 +153,14 @@ struct Bench {
 
 impl Bench {
     async fn new(more: &str) -> Self {
+        Self::of("tcp", more).await
+    }
+
+    async fn of(protocol: &str, more: &str) -> Self {
         let ca = TestCa::today();
         let pair = ca.leaf(&[NAME]).issue();
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let text = listener(upstream.local_addr().unwrap(), more);
+        let text = listener(protocol, upstream.local_addr().unwrap(), more);
         let proxy = TestProxy::start(&ca, &[("mail", &pair)], &text);
         let connector = TlsConnector::from(client::config(&ca));
         Self {
@@ -348,6 +352,21 @@ async fn what_a_server_says_before_it_resets_an_upload_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_told_that_its_server_makes_no_sense() {
+    let bench = Bench::of("pop3", "").await;
+    let (mut client, mut server) = bench.pair().await;
+    server.write_all(b"+OK\r\n+OK again\r\n").await.unwrap();
+    let mut heard = String::new();
+    let end = timeout(PATIENCE, client.read_to_string(&mut heard)).await;
+    end.unwrap().unwrap();
+    let mut lines = heard.lines();
+    assert_eq!(lines.next(), Some("+OK"));
+    let last = lines.next().unwrap_or_default();
+    assert!(last.starts_with("-ERR [SYS/TEMP] "), "{heard:?}");
+    assert_eq!(lines.next(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stops_the_server_and_not_its_own_uploads() {
     let bench = Bench::new("").await;
     let (client, mut server) = bench.pair().await;
@@ -448,7 +467,7 @@ async fn a_drain_waits_for_connections_that_have_no_place_yet() {
 async fn two_ports_of_the_systems_choice_are_two_sockets() {
     let ca = TestCa::today();
     let pair = ca.leaf(&[NAME]).issue();
-    let text = listener("127.0.0.1:9".parse().unwrap(), "")
+    let text = listener("tcp", "127.0.0.1:9".parse().unwrap(), "")
         .replace(r#"["127.0.0.1:0"]"#, r#"["127.0.0.1:0", "127.0.0.1:0"]"#);
     let proxy = TestProxy::start(&ca, &[("mail", &pair)], &text);
     let addresses = proxy.server.addresses("relay");

@@ -217,7 +217,7 @@ impl Downstream {
     }
 
     /// Ends a connection whose client has got its last word, as TLS ends.
-    pub(super) async fn part(&mut self) -> Result<(), DownstreamError> {
+    async fn part(&mut self) -> Result<(), DownstreamError> {
         self.close()?;
         poll_fn(|cx| self.poll_flush(cx)).await?;
         self.socket.linger().await;

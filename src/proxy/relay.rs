@@ -376,8 +376,8 @@ impl<'m> Relay<'m> {
     }
 
     /// Lets the other end know how this one ended: a TLS alert where TLS failed, a reset
-    /// where there was one.
-    pub(super) async fn pass_on(&mut self, error: &SessionError) {
+    /// where there was one. `text` is the last word to the client, if it has got none.
+    pub(super) async fn pass_on(&mut self, error: &SessionError, text: &[u8]) {
         match error {
             SessionError::Downstream(DownstreamError::Io(error)) if is_reset(error) => {
                 self.upstream.reset_on_close();
@@ -386,10 +386,10 @@ impl<'m> Relay<'m> {
                 self.downstream.reset_on_close();
             }
             SessionError::Upstream(_) if !self.refused => {}
-            // The client has got its last word: a reset would take it away again.
+            // A reset would take the client's last word away again.
             SessionError::Guard(_) | SessionError::Upstream(_) => {
                 // In a box: what is rare does not make every session larger.
-                let _ = Box::pin(timeout(LAST_WORD, self.downstream.part())).await;
+                let _ = Box::pin(timeout(LAST_WORD, self.downstream.say_last(text))).await;
             }
             SessionError::Downstream(_) | SessionError::Idle | SessionError::Drained(_) => {
                 let _ = self.downstream.close();

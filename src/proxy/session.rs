@@ -24,7 +24,7 @@ use crate::proxy::upstream::{ConnectError, Connected, Purpose, Request, Upstream
 use crate::proxy::{SessionError, Stage};
 use crate::tls::{Alert, Buffer, ServerTls, Session};
 use crate::wire::client_hello::{self, ClientHello, HelloError};
-use crate::wire::guard::{Guard, Mode};
+use crate::wire::guard::{Guard, GuardError, Mode};
 use crate::wire::mail;
 use crate::wire::proxy_protocol::{self, Announcement, Received, SslInfo};
 use crate::wire::starttls::{Forward, Policy, Preamble, Reason, Step};
@@ -147,7 +147,8 @@ impl<'a> Connection<'a> {
                 () = &mut ended => Err(SessionError::Drained(Stage::Relay)),
             };
             if let Err(error) = &outcome {
-                relay.pass_on(error).await;
+                let text = self.last_word(error).unwrap_or_default();
+                relay.pass_on(error, text.as_bytes()).await;
             }
             self.report.bytes += relay.bytes;
             if outcome? == Ended::Done {
@@ -648,7 +649,7 @@ impl<'a> Connection<'a> {
         connected.map_err(SessionError::Connect)
     }
 
-    /// What the protocol says to a client that gets no upstream.
+    /// What the protocol says to a client that gets no upstream, or one that makes no sense.
     fn last_word(&self, error: &SessionError) -> Option<String> {
         let protocol = self.active.config.protocol.mail()?;
         let hostname = &self.active.hostname;
@@ -657,7 +658,9 @@ impl<'a> Connection<'a> {
             SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),
             SessionError::Timeout(Stage::Preamble) => Some(mail::timed_out(protocol, hostname)),
             SessionError::Connect(ConnectError::Refused(words)) => Some(format!("{words}\r\n")),
-            SessionError::Connect(_) => Some(mail::unavailable(protocol, hostname)),
+            SessionError::Connect(_) | SessionError::Guard(GuardError::Server) => {
+                Some(mail::unavailable(protocol, hostname))
+            }
             _ => None,
         }
     }
