@@ -77,22 +77,25 @@ pub(super) fn check_shared(upstream: &UpstreamTable<'_>, listener: &ListenerTabl
         (Some(Encryption::StartTls | Encryption::StartTlsOptional), _) => None,
         _ => return,
     };
-    let at = table.at_value("legacy");
-    let title = upstream.table.title();
-    if let Some(why) = nowhere {
+    if let Some(why) = nowhere.or_else(|| believed(upstream)) {
+        let title = upstream.table.title();
         let message = format_args!(
             "`legacy = \"passthrough\"` hands old clients to the TLS of {title}, but {why}; \
              expected a `legacy_upstream`"
         );
-        table.error(at, message);
-    } else if let Some(way) = upstream.client_address.filter(|way| way.is_in_protocol()) {
-        let way = way.as_str();
-        let message = format_args!(
-            "with `legacy = \"passthrough\"` {title} takes old clients for this host: \
-             `client_address = \"{way}\"` cannot be said in their own TLS"
-        );
-        table.warning(at, message);
+        table.error(table.at_value("legacy"), message);
     }
+}
+
+/// A server that is told of clients in its protocol believes this host. To it an old client is
+/// this host: nothing was said of the client, and nobody sees what it says of itself.
+fn believed(upstream: &UpstreamTable<'_>) -> Option<String> {
+    let way = upstream.client_address.filter(|way| way.is_in_protocol())?;
+    Some(format!(
+        "`client_address = \"{}\"` cannot be said in their own TLS, and what they say in it of \
+         themselves would be believed",
+        way.as_str()
+    ))
 }
 
 /// Why the port for TLS from the first byte is not known of a server that is used in clear.
