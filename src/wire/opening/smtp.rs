@@ -31,6 +31,8 @@ impl Dialect for Smtp {
         Meaning::End(match code {
             code if code == wanted => Verdict::Yes,
             b"421" => Verdict::Gone,
+            // A refusal is passed on: to a client that waits for an answer this would be consent.
+            [b'2' | b'3', ..] if asked == Asked::Greeting => return Meaning::Strange,
             _ => Verdict::No,
         })
     }

@@ -49,7 +49,8 @@ fn greetings() {
                 "S: 421 4.3.2 Too busy",
                 refused("421 4.3.2 Too busy"),
             ),
-            Dialogue(plan(), "S: 250 a", refused("250 a")),
+            Dialogue(plan(), "S: 250 a", malformed("250 a", "SMTP")),
+            Dialogue(plan(), "S: 354 a", malformed("354 a", "SMTP")),
             Dialogue(
                 plan(),
                 "S: * OK Dovecot ready.",
