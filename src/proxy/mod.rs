@@ -25,4 +25,4 @@ pub use limits::{ClientLimit, ConnectionLimit};
 pub use listener::{Acceptor, Ending, bind};
 pub use route::RouteTable;
 pub use session::Active;
-pub use upstream::{ConnectError, ServerStatus, Upstream};
+pub use upstream::{ConnectError, Failure, Purpose, Reached, Request, ServerStatus, Upstream, Way};

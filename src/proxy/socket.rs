@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::Buffer;
+use crate::tls::{Buffer, Peer};
 
 /// How long, and for how many reads, a peer is listened to that has got its last word.
 const LINGERING: (Duration, usize) = (Duration::from_secs(1), 64);
@@ -93,16 +94,34 @@ impl Socket {
 
     /// Makes the close that follows a reset, as the other side's end was one.
     pub(super) fn reset_on_close(&self) {
-        let stream = match self {
-            Self::Tcp(stream) => stream,
-            Self::Tls(stream) => match stream.get_ref().0 {
-                Transport::Tcp(stream) => stream,
-                Transport::Unix(_) => return,
-            },
-            Self::Unix(_) => return,
-        };
+        let Some(stream) = self.tcp() else { return };
         // Without it the peer sees an ordinary end: nothing else can be done about it here.
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The TCP connection, unless it is a Unix socket.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => match stream.get_ref().0 {
+                Transport::Tcp(stream) => Some(stream),
+                Transport::Unix(_) => None,
+            },
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Who is at the other end, if TLS of ours runs with it.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Tls(stream) => Peer::of(stream),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// Our own address; a Unix socket has none.
+    pub(super) fn own_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
     }
 
     /// The bare stream, for TLS; `None` if this is TLS already.

@@ -17,12 +17,13 @@ use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::health::{Asked, Health};
-use crate::proxy::upstream::reach::{Failure, Reached, Way};
 use crate::time::Clock;
 use crate::tls::{ClientTls, ClientTlsError};
 use crate::wire::announced::Announced;
 use crate::wire::opening::{Opened, OpeningError};
 use crate::wire::proxy_protocol::Announcement;
+
+pub use reach::{Failure, Reached, Way};
 
 /// An upstream at work: its servers, and how many connections each has.
 #[derive(Debug)]
@@ -68,18 +69,20 @@ pub struct ServerStatus {
 
 /// What a connection to a server is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
-    pub(super) protocol: Protocol,
+pub struct Request<'a> {
+    /// What is spoken.
+    pub protocol: Protocol,
     /// What the server is told of the client; `None` where there is no client.
-    pub(super) announcement: Option<&'a Announcement<'a>>,
+    pub announcement: Option<&'a Announcement<'a>>,
     /// The name in our own words to servers.
-    pub(super) own_name: &'a str,
-    pub(super) purpose: Purpose<'a>,
+    pub own_name: &'a str,
+    /// Who speaks it.
+    pub purpose: Purpose<'a>,
 }
 
 /// Who speaks with the server.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose<'a> {
+pub enum Purpose<'a> {
     /// We greet and end TLS, then the client speaks the protocol. `hello`: its EHLO or HELO
     /// line, said already, to be said again for it.
     Session {

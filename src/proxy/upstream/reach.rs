@@ -14,23 +14,23 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::listener::KEEPALIVE;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::{Purpose, Request};
-use crate::tls::{ClientTls, UpstreamTlsError};
+use crate::tls::{ClientTls, Peer, UpstreamTlsError};
 use crate::wire::opening::{Client, Opened, Opening, OpeningError, Plan, Step, Tell};
 use crate::wire::proxy_protocol::{encode_v1, encode_v1_local, encode_v2, encode_v2_local};
 
 /// A server at our service.
 #[derive(Debug)]
-pub(super) struct Reached {
+pub struct Reached {
     pub(super) socket: Socket,
     /// How a mail server opened the session.
-    pub(super) opened: Option<Opened>,
+    pub opened: Option<Opened>,
     /// What it has said since.
     pub(super) inbound: Inbound,
 }
 
 /// Why a server is not at our service.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
     /// Its name leads to no address.
     #[error("its name cannot be looked up")]
     Resolve(#[source] io::Error),
@@ -105,16 +105,59 @@ fn io_reason(error: &io::Error) -> &'static str {
 
 /// The way to one server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way<'a> {
-    pub(super) config: &'a config::Upstream,
+pub struct Way<'a> {
+    /// How the server is spoken to.
+    pub config: &'a config::Upstream,
     /// There is one if the upstream is spoken to in TLS.
-    pub(super) tls: Option<&'a ClientTls>,
-    pub(super) address: &'a ServerAddress,
+    pub tls: Option<&'a ClientTls>,
+    /// Where the server is.
+    pub address: &'a ServerAddress,
+}
+
+impl Reached {
+    /// Says something to the server.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn say(&mut self, words: &[u8]) -> io::Result<()> {
+        self.socket.send(words).await
+    }
+
+    /// Waits until the server says more; 0 if it has closed.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn listen(&mut self) -> io::Result<usize> {
+        self.inbound.fill(&mut self.socket).await
+    }
+
+    /// What the server has said and nobody has heeded yet.
+    pub fn heard(&self) -> &[u8] {
+        self.inbound.filled()
+    }
+
+    /// Drops `n` bytes of what was heard.
+    pub fn heed(&mut self, n: usize) {
+        self.inbound.consume(n);
+    }
+
+    /// Who the server is, if TLS of ours runs with it.
+    pub fn peer(&self) -> Option<Peer> {
+        self.socket.peer()
+    }
+
+    /// Our own end of the connection; a Unix socket has none.
+    pub fn own_address(&self) -> Option<SocketAddr> {
+        self.socket.own_address()
+    }
 }
 
 impl Way<'_> {
     /// Connects, tells who the client is, and comes as far as it being the client's turn.
-    pub(super) async fn reach(&self, request: &Request<'_>) -> Result<Reached, Failure> {
+    ///
+    /// # Errors
+    /// Why the server cannot be used.
+    pub async fn reach(&self, request: &Request<'_>) -> Result<Reached, Failure> {
         let connect = self.connect(request);
         let socket = within(self.config.connect_timeout, "connect_timeout", connect).await?;
         match (self.plan(request), request.protocol.mail()) {
