@@ -8,6 +8,9 @@ const MAX_LINE: usize = 8 * 1024;
 /// The longest answer.
 const MAX_ANSWER: usize = 64 * 1024;
 
+/// The most of a server's line that is shown, in characters.
+const MAX_QUOTED: usize = 200;
+
 /// The lines of an answer up to the one that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
@@ -42,6 +45,14 @@ impl Answer {
     /// The line that is being read, without its end.
     pub(super) fn line(&self) -> &[u8] {
         without_end(self.bytes.get(self.line..).unwrap_or_default())
+    }
+
+    /// That line as it is shown.
+    pub(super) fn quoted(&self) -> String {
+        let line = String::from_utf8_lossy(self.line());
+        let is_text = |character: &char| !character.is_control();
+        let text = line.chars().filter(is_text).take(MAX_QUOTED);
+        text.collect::<String>().trim().to_owned()
     }
 
     /// Whether that line is the first of the answer.

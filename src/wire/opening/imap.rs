@@ -28,6 +28,8 @@ impl Dialect for Imap {
             // With LOGOUT, the tagged answer is still to come.
             (b"*", Asked::Leave) => Meaning::Part,
             (b"*", _) if status == Some(Status::Bye) => Meaning::End(Verdict::Gone),
+            // Not about what was asked (RFC 9051 section 7.1.3): about a PROXY header, say.
+            (b"*", _) if status == Some(Status::Bad) => Meaning::Strange,
             (b"*", _) => Meaning::Part,
             (first, asked) if first == tag(asked).as_bytes() => match status {
                 Some(Status::Ok) => Meaning::End(Verdict::Yes),

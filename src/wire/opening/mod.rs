@@ -8,6 +8,7 @@
 mod answer;
 mod dialect;
 mod imap;
+mod inquiry;
 mod managesieve;
 mod pop3;
 mod smtp;
@@ -17,13 +18,12 @@ mod xclient;
 
 use std::net::SocketAddr;
 
+pub use inquiry::{Inquiry, Reply, farewell};
+
 use crate::wire::announced::Announced;
 use crate::wire::mail::MailProtocol;
 use crate::wire::opening::answer::Answer;
 use crate::wire::opening::dialect::{Asked, Dialect, Known, Meaning, Need, Verdict};
-
-/// The most of a server's line that an error repeats, in characters.
-const MAX_QUOTED: usize = 200;
 
 /// The longest banner that is told further.
 const MAX_BANNER: usize = 200;
@@ -243,7 +243,7 @@ impl Opening {
             Meaning::Preauth => Err(OpeningError::Preauth),
             Meaning::Strange => {
                 let name = self.dialect.name();
-                Err(OpeningError::Malformed(self.quoted(), name))
+                Err(OpeningError::Malformed(self.answer.quoted(), name))
             }
         }
     }
@@ -261,14 +261,14 @@ impl Opening {
     ) -> Result<(), OpeningError> {
         match (asked, verdict) {
             (Asked::StartTls, Verdict::No | Verdict::Gone) => {
-                return Err(OpeningError::StartTlsRefused(self.quoted()));
+                return Err(OpeningError::StartTlsRefused(self.answer.quoted()));
             }
             (Asked::Client, Verdict::No | Verdict::Gone) => {
-                return Err(OpeningError::ClientRefused(self.quoted()));
+                return Err(OpeningError::ClientRefused(self.answer.quoted()));
             }
             (Asked::Greeting, Verdict::No)
             | (Asked::Greeting | Asked::Capabilities | Asked::Hello, Verdict::Gone) => {
-                return Err(OpeningError::Refused(self.quoted()));
+                return Err(OpeningError::Refused(self.answer.quoted()));
             }
             // A refused EHLO is for the client to see, when its next command is.
             _ => {}
@@ -371,14 +371,6 @@ impl Opening {
             greeting: self.known.greeting.clone(),
             capabilities: self.known.capabilities.clone(),
         }
-    }
-
-    /// The line that is being read as an error shows it.
-    fn quoted(&self) -> String {
-        let line = String::from_utf8_lossy(self.answer.line());
-        let is_text = |character: &char| !character.is_control();
-        let text = line.chars().filter(is_text).take(MAX_QUOTED);
-        text.collect::<String>().trim().to_owned()
     }
 }
 
