@@ -139,6 +139,9 @@ pub(super) async fn start(config: Config, options: Options) -> Result<Server, St
     control.serve_admin(admin_socket);
     control.serve_scrape(scrape_socket);
     control.publish_bound();
+    for warning in control.context().mx_warnings() {
+        tracing::warn!("{warning}");
+    }
     let server = Server {
         handle: Handle(commands),
         bound: Arc::clone(&control.bound),
@@ -204,6 +207,7 @@ impl Control {
         }
         let change = self.prepare(&old, &config).await;
         self.carry_out(change.map_err(|error| causes::in_one_line(&error))?, config);
+        warnings.extend(self.context().mx_warnings());
         Ok(Reloaded { warnings })
     }
 
@@ -431,7 +435,7 @@ async fn bind_scrape(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// This host's name, as its administrator set it.
-fn host_name() -> String {
+pub fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy();
     match name.is_empty() {

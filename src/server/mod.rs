@@ -25,6 +25,7 @@ use crate::log::LogHandle;
 use crate::store::{self, CertStore, StoreError};
 use crate::time::Clock;
 
+pub use control::host_name;
 pub use run::{RunError, run};
 
 /// How a server is started.

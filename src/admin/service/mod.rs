@@ -5,6 +5,7 @@
 
 mod describe;
 mod explain;
+mod mx;
 
 use std::net::IpAddr;
 use std::sync::Arc;
