@@ -11,6 +11,7 @@ pub mod config;
 pub mod demo;
 pub mod log;
 pub mod metrics;
+pub mod probe;
 pub mod proxy;
 pub mod server;
 pub mod store;

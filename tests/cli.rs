@@ -149,7 +149,6 @@ fn what_is_promised_for_later_says_so() {
     let (site, _) = site();
     for (arguments, named) in [
         ("init --upstream old.example.org", "init"),
-        ("check --probe", "check --probe"),
         (
             "cert request --hostname a.example.org --country DE",
             "cert request",

@@ -30,13 +30,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "probe",
+        &["causes", "cert", "config", "proxy", "time", "tls", "wire"],
+    ),
+    (
         "demo",
         &["admin", "cert", "config", "server", "store", "time", "wire"],
     ),
     (
         "cli",
         &[
-            "admin", "causes", "cert", "config", "demo", "log", "server", "store", "time",
+            "admin", "causes", "cert", "config", "demo", "log", "probe", "server", "store", "time",
         ],
     ),
 ];

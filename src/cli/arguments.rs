@@ -57,9 +57,15 @@ pub(crate) enum Command {
     ///
     /// Changes nothing, and may be run beside a running proxy. Errors and warnings go to standard
     /// error, the verdict to standard output. Exit status: 0 all well or only warnings, 1 a
-    /// certificate had to be set aside, 78 the configuration is wrong.
+    /// certificate had to be set aside, or an upstream would not work, 78 the configuration is
+    /// wrong.
     Check {
         /// Also talk to each upstream
+        ///
+        /// Speaks to every server as the proxy will, in each protocol in which clients come to
+        /// it: whether it expects the PROXY header, offers STARTTLS and login, shows a
+        /// certificate that is accepted, and would relay for strangers; what it found, with the
+        /// lines to change, goes to standard output. Nobody logs in, and no mail is sent.
         #[arg(long)]
         probe: bool,
     },

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use super::backend::{Access, folder};
 use super::output::{complain, print};
-use super::{CONFIG, FAILED, Failure};
+use super::{CONFIG, FAILED, Failure, probe};
 use crate::admin::api::{Certificates, Kind};
 use crate::config::{self, Config, ConfigErrors, Diagnostic, Severity};
+use crate::probe::host_lacks;
 
-/// Reports on the configuration and the certificate folder.
-pub(super) fn run(named: Option<&Path>) -> Result<ExitCode, Failure> {
+/// Reports on the configuration and the certificate folder, and, if asked to, on the servers.
+pub(super) fn run(named: Option<&Path>, with_servers: bool) -> Result<ExitCode, Failure> {
     let path = config::find(named)?;
     let (config, warnings) = match config::load(&path) {
         Ok(loaded) => loaded,
@@ -18,25 +19,65 @@ pub(super) fn run(named: Option<&Path>) -> Result<ExitCode, Failure> {
     };
     warnings.iter().for_each(complain);
     let contents = summary(&config);
-    let list = folder(config, Access::Read)?.list();
+    let lacking = lacking(&config);
+    let servers = match with_servers {
+        true => Some(probe::run(&config)?),
+        false => None,
+    };
+    let context = folder(config, Access::Read)?;
+    let untrusted = context.mx_warnings();
+    for warning in &untrusted {
+        complain(format_args!("warning: {warning}"));
+    }
+    let list = context.list();
     let (set_aside, reported) = report(&list);
     let certificates = count_of(&list, Kind::Certificate);
-    let warnings = warnings.len() + reported;
-    let verdict = match (set_aside, warnings) {
-        (0, 0) => "all well".to_owned(),
-        (0, warnings) => count(warnings, "warning"),
-        (set_aside, 0) => format!("{set_aside} set aside"),
-        (set_aside, warnings) => format!("{set_aside} set aside, {}", count(warnings, "warning")),
-    };
+    let mut warnings = warnings.len() + reported + lacking + untrusted.len();
+    let mut broken = 0;
+    if let Some(servers) = &servers {
+        print(&probe::text(servers))?;
+        warnings += servers.warnings();
+        broken = servers.broken();
+    }
     print(&format!(
-        "{}: {contents}, {}: {verdict}\n",
+        "{}: {contents}, {}: {}\n",
         path.display(),
-        count(certificates, "certificate")
+        count(certificates, "certificate"),
+        verdict(set_aside, broken, warnings)
     ))?;
-    Ok(match set_aside {
+    Ok(match set_aside + broken {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(FAILED),
     })
+}
+
+/// All of it in a few words.
+fn verdict(set_aside: usize, broken: usize, warnings: usize) -> String {
+    let parts = [
+        (set_aside, format!("{set_aside} set aside")),
+        (
+            broken,
+            format!("{} would not work", count(broken, "server")),
+        ),
+        (warnings, count(warnings, "warning")),
+    ];
+    let said = parts.into_iter().filter(|(number, _)| *number > 0);
+    let said: Vec<_> = said.map(|(_, text)| text).collect();
+    match said.is_empty() {
+        true => "all well".to_owned(),
+        false => said.join(", "),
+    }
+}
+
+/// Says what this host lacks for what the configuration asks of it; how many things.
+fn lacking(config: &Config) -> usize {
+    let findings = host_lacks(config);
+    for found in &findings {
+        let mut text = String::new();
+        probe::finding(&mut text, "", found);
+        complain(text.trim_end());
+    }
+    findings.len()
 }
 
 /// The verdict on a configuration that cannot be used.

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod manual;
 mod output;
+mod probe;
 mod render;
 
 use std::io;
@@ -145,8 +146,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
     };
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(place)?,
-        Command::Check { probe: true } => return Err(Failure::NotInThisVersion("check --probe")),
-        Command::Check { probe: false } => return check::run(place.config),
+        Command::Check { probe } => return check::run(place.config, probe),
         Command::Init { .. } => return Err(Failure::NotInThisVersion("init")),
         Command::Demo { once } => return demo::run(once),
         Command::Status { format } => {
