@@ -12,6 +12,7 @@ mod input;
 mod layers;
 mod metrics;
 mod operation;
+mod probe;
 mod real_mail;
 mod relay;
 mod selection;
