@@ -19,6 +19,7 @@ const UNAVAILABLE: &str = "[UNAVAILABLE]";
 pub(super) fn smtp(client: &Client, listed: &str) -> Option<String> {
     let attributes = [
         ("NAME", UNAVAILABLE.to_owned()),
+        ("REVERSE_NAME", UNAVAILABLE.to_owned()),
         ("LOGIN", UNAVAILABLE.to_owned()),
         ("PORT", client.source.port().to_string()),
         ("DESTADDR", address(client.destination.ip())),

@@ -195,7 +195,7 @@ fn who_the_client_is() {
                  S: 250-XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT
                  S: 250-8BITMIME
                  S: 250 CHUNKING
-                 C: XCLIENT NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE] PORT=4711 DESTADDR=198.51.100.1 DESTPORT=993 ADDR=192.0.2.44
+                 C: XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] LOGIN=[UNAVAILABLE] PORT=4711 DESTADDR=198.51.100.1 DESTPORT=993 ADDR=192.0.2.44
                  S: 220 mail.example.org ESMTP Postfix, again",
                 Ok((
                     "220 mail.example.org ESMTP Postfix, again\r\n",
