@@ -82,6 +82,7 @@ struct Vectors {
     selections: IntCounterVec,
     starttls: IntCounterVec,
     starttls_injections: IntCounterVec,
+    logins_disabled: IntCounterVec,
     received: IntCounterVec,
     sent: IntCounterVec,
     not_after: IntGaugeVec,
@@ -107,6 +108,8 @@ pub struct ListenerMetrics {
     pub received_upstream: IntCounter,
     /// Bytes written to upstreams.
     pub sent_upstream: IntCounter,
+    /// Sessions whose server takes no password.
+    pub logins_disabled: IntCounter,
     name: String,
     vectors: Vectors,
     /// TLS 1.2 full, 1.2 resumed, 1.3 full, 1.3 resumed.
@@ -328,6 +331,11 @@ impl Vectors {
                 "Connections ended because bytes in clear came behind STARTTLS.",
                 &["listener"],
             ),
+            logins_disabled: registrar.counters(
+                "logins_disabled_total",
+                "IMAP sessions whose server announced LOGINDISABLED to a client.",
+                &["listener"],
+            ),
             received: registrar.counters(
                 "received_bytes_total",
                 "Bytes of the relayed stream read, by side.",
@@ -384,6 +392,7 @@ impl Vectors {
             &self.selections,
             &self.starttls,
             &self.starttls_injections,
+            &self.logins_disabled,
             &self.received,
             &self.sent,
         ] {
@@ -417,6 +426,7 @@ impl ListenerMetrics {
             sent_downstream: side(&vectors.sent, "downstream"),
             received_upstream: side(&vectors.received, "upstream"),
             sent_upstream: side(&vectors.sent, "upstream"),
+            logins_disabled: vectors.logins_disabled.with_label_values(&[name]),
             name: name.to_owned(),
             vectors: vectors.clone(),
             handshakes: [

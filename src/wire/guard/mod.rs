@@ -142,6 +142,16 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Whether an IMAP server has announced LOGINDISABLED: clients are told, and cannot log in.
+    pub fn login_is_disabled(&self) -> bool {
+        match &self.0 {
+            Dialogue::Imap(imap) => imap.login_is_disabled(),
+            Dialogue::Smtp(_) | Dialogue::Pop3(_) | Dialogue::ManageSieve(_) => false,
+        }
+    }
+}
+
 impl fmt::Debug for Guard {
     /// Says nothing of what is kept: it can be part of a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

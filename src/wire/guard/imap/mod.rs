@@ -32,6 +32,8 @@ pub(super) struct Imap {
     /// Whether the last byte of the command in flight is left with the caller, because the
     /// server has to ask for more of it first.
     held_back: bool,
+    /// Whether the server has said that it takes no password.
+    login_disabled: bool,
     refused: usize,
 }
 
@@ -51,6 +53,7 @@ impl Imap {
             output: Lines::default(),
             state: State::Idle,
             held_back: false,
+            login_disabled: false,
             refused: 0,
         }
     }
@@ -106,11 +109,17 @@ impl Imap {
         Ok(())
     }
 
-    pub(super) fn greeting(&self, greeting: &[u8]) -> Vec<u8> {
+    pub(super) fn greeting(&mut self, greeting: &[u8]) -> Vec<u8> {
         let lines = greeting.split_inclusive(|byte| *byte == b'\n');
-        lines
+        let shown: Vec<u8> = lines
             .flat_map(|line| response::filtered(line.to_vec()))
-            .collect()
+            .collect();
+        self.login_disabled |= response::disables_login(&shown);
+        shown
+    }
+
+    pub(super) fn login_is_disabled(&self) -> bool {
+        self.login_disabled
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -226,7 +235,9 @@ impl Imap {
             Response::Tagged { ok } => self.answered(ok)?,
             Response::GoAhead | Response::Untagged => {}
         }
-        client.extend(response::filtered(response));
+        let shown = response::filtered(response);
+        self.login_disabled |= response::disables_login(&shown);
+        client.extend(shown);
         Ok(())
     }
 
@@ -497,9 +508,13 @@ mod tests {
 
     #[test]
     fn greetings_are_cut_down() {
-        let guard = super::Imap::new();
+        let mut guard = super::Imap::new();
         let seen = guard.greeting(b"* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] hi\r\n");
         assert_eq!(seen, b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n");
+        assert!(!guard.login_is_disabled());
+        let seen = guard.greeting(b"* OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] hi\r\n");
+        assert_eq!(seen, b"* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hi\r\n");
+        assert!(guard.login_is_disabled());
     }
 
     fn words() -> impl Strategy<Value = Vec<u8>> {

@@ -55,6 +55,13 @@ pub(super) fn filtered(response: Vec<u8>) -> Vec<u8> {
     response
 }
 
+/// Whether the server says that it takes no password (RFC 9051 section 6.2.3): it does not know
+/// that the client is on TLS.
+pub(super) fn disables_login(response: &[u8]) -> bool {
+    let mut words = response.split(|byte| !byte.is_ascii_alphanumeric());
+    words.any(|word| word.eq_ignore_ascii_case(b"LOGINDISABLED"))
+}
+
 fn without_in_codes(text: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(text.len());
     let mut rest = text;
