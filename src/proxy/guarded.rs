@@ -1,20 +1,23 @@
 //! The guard of a session at work, with what waits on its two sides.
 
+use crate::proxy::inbound::Inbound;
 use crate::tls::Buffer;
-use crate::wire::guard::{Guard, GuardError};
+use crate::wire::guard::{Guard, GuardError, Taken};
 
 /// A guard between both ends, and the bytes that are on their way through it.
 #[derive(Debug)]
 pub(super) struct Guarded {
     guard: Guard,
     /// From the client, and not to be looked at before the server has said more.
-    held: Option<Buffer>,
+    held: Inbound,
     /// To the server.
     pub(super) up: Queue,
     /// To the client.
     pub(super) down: Queue,
     /// How the guard ended, once what is to be said to the client is said.
     end: Option<Result<(), GuardError>>,
+    /// Whether it was counted that the server takes no password.
+    counted: bool,
 }
 
 /// Bytes that are to be sent.
@@ -42,23 +45,24 @@ impl Guarded {
     pub(super) fn new(guard: Guard, greeting: Vec<u8>) -> Self {
         Self {
             guard,
-            held: None,
+            held: Inbound::default(),
             up: Queue::default(),
             down: Queue {
                 bytes: greeting,
                 sent: 0,
             },
             end: None,
+            counted: false,
         }
     }
 
     /// Takes plaintext of the client; nothing may be held then.
     pub(super) fn client_said(&mut self, plain: Buffer) {
         debug_assert!(
-            self.held.is_none(),
+            self.held.filled().is_empty(),
             "the client is not read while bytes of it are held"
         );
-        self.held = Some(plain);
+        self.held = Inbound::from(plain);
         self.advance();
     }
 
@@ -74,43 +78,44 @@ impl Guarded {
 
     /// Passes on what is held, as far as that can be done without the server.
     fn advance(&mut self) {
-        while self.end.is_none()
-            && !self.guard.is_done()
-            && let Some(held) = &mut self.held
-        {
+        while self.end.is_none() && !self.guard.is_done() && !self.held.filled().is_empty() {
+            let held = self.held.filled();
             let taken = self
                 .guard
-                .client(held.filled(), &mut self.up.bytes, &mut self.down.bytes);
+                .client(held, &mut self.up.bytes, &mut self.down.bytes);
             match taken {
                 Err(error) => self.end = Some(Err(error)),
-                Ok(taken) => {
-                    held.consume(taken.consumed);
-                    if held.is_empty() {
-                        self.held = None;
-                    }
-                    if taken.start_tls {
-                        self.end = Some(Ok(()));
-                    } else if taken.consumed == 0 {
-                        return;
-                    }
+                Ok(taken) if taken.start_tls => {
+                    self.held.consume(taken.consumed);
+                    self.end = Some(Ok(()));
                 }
+                Ok(Taken { consumed: 0, .. }) => break,
+                Ok(taken) => self.held.consume(taken.consumed),
             }
         }
+        // In just its own size while the server is waited for.
+        self.held.park();
+    }
+
+    /// Whether the server has said, and it was not counted yet, that it takes no password.
+    pub(super) fn is_found_disabled(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.counted, self.guard.login_is_disabled());
+        self.counted && !before
     }
 
     /// Whether no more of the client may be read now.
     pub(super) fn is_holding(&self) -> bool {
-        self.held.is_some() || self.end.is_some()
+        !self.held.filled().is_empty() || self.end.is_some()
     }
 
     /// What is next, once everything for the client is sent.
     pub(super) fn verdict(&mut self) -> Verdict {
         match self.end {
-            Some(Ok(())) if self.held.is_none() => Verdict::StartTls,
+            Some(Ok(())) if self.held.filled().is_empty() => Verdict::StartTls,
             Some(Ok(())) => Verdict::End(GuardError::Injection),
             Some(Err(error)) => Verdict::End(error),
             None if self.guard.is_done() && self.up.is_empty() => {
-                Verdict::Release(self.held.take())
+                Verdict::Release(std::mem::take(&mut self.held).into_buffer())
             }
             None => Verdict::Guard,
         }

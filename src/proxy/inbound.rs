@@ -20,6 +20,12 @@ enum Held {
     Parked(Box<[u8]>),
 }
 
+impl From<Buffer> for Inbound {
+    fn from(buffer: Buffer) -> Self {
+        Self(Held::Working(buffer))
+    }
+}
+
 impl Inbound {
     /// Reads more behind what is held; the number of bytes read, 0 at the end of the stream.
     pub(super) fn poll_fill(
@@ -92,6 +98,18 @@ impl Inbound {
         match &mut self.0 {
             Held::Working(buffer) => buffer,
             Held::Nothing | Held::Parked(_) => unreachable!("set above"),
+        }
+    }
+
+    /// What is held, in a buffer; `None` if that is nothing.
+    pub(super) fn into_buffer(mut self) -> Option<Buffer> {
+        if self.filled().is_empty() {
+            return None;
+        }
+        self.working();
+        match self.0 {
+            Held::Working(buffer) => Some(buffer),
+            Held::Nothing | Held::Parked(_) => unreachable!("a buffer is at work"),
         }
     }
 

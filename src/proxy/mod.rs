@@ -1,6 +1,6 @@
 //! The path of a connection, from accept to its end.
 //!
-//! `listener` accepts, `session` is the path itself, `boundary` what a client's end is before TLS
+//! `listener` accepts, `session` is the path itself, `handshake` its TLS, `boundary` what a client's end is before TLS
 //! and after, `downstream` and `upstream` are its two ends, `relay` what happens between them,
 //! and `guarded` what of it does not happen before login. What a connection needs is taken at accept
 //! ([`Active`]) and kept to its end; only the certificate is looked up later, at ClientHello.
@@ -9,6 +9,7 @@ mod boundary;
 mod downstream;
 mod error;
 mod guarded;
+mod handshake;
 mod inbound;
 mod limits;
 mod listener;

@@ -231,8 +231,9 @@ impl<'m> Relay<'m> {
             }
         }
         if self.up == Direction::Ending {
-            // With the way down done as well, the close says all there is to say.
-            if self.down != Direction::Done
+            // With the way down done as well, the close says all there is to say; but TLS has a
+            // word for it, which servers miss in their logs.
+            if (self.down != Direction::Done || self.upstream.is_tls())
                 && self
                     .upstream
                     .poll_shutdown(cx)
@@ -351,6 +352,9 @@ impl<'m> Relay<'m> {
         let Some(guarded) = &mut self.guarded else {
             return Ok(Consulted::Go);
         };
+        if guarded.is_found_disabled() {
+            self.metrics.logins_disabled.inc();
+        }
         if !guarded.down.is_empty() {
             let mut plain = Buffer::take();
             guarded.down.fill(&mut plain);

@@ -9,11 +9,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cert::DnsName;
-use crate::config::{Encryption, Legacy, Listener, Protocol};
+use crate::config::{Encryption, Listener, Protocol};
 use crate::metrics::ListenerMetrics;
 use crate::proxy::boundary::{Arrived, Ciphertext, Clear, Client, Injection};
 use crate::proxy::downstream::{Downstream, DownstreamError};
 use crate::proxy::guarded::Guarded;
+use crate::proxy::handshake::Answered;
 use crate::proxy::limits::{ClientLimit, Counted};
 use crate::proxy::listener::Ending;
 use crate::proxy::relay::{Ended, Relay};
@@ -22,8 +23,7 @@ use crate::proxy::route::RouteTable;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::{ConnectError, Connected, Purpose, Request, Upstream};
 use crate::proxy::{SessionError, Stage};
-use crate::tls::{Alert, Buffer, ServerTls, Session};
-use crate::wire::client_hello::{self, ClientHello, HelloError};
+use crate::tls::{Alert, Buffer, ServerTls};
 use crate::wire::guard::{Guard, GuardError, Mode};
 use crate::wire::mail;
 use crate::wire::proxy_protocol::{self, Announcement, Received, SslInfo};
@@ -63,18 +63,6 @@ pub(super) struct Endpoints {
     pub(super) local: SocketAddr,
 }
 
-/// What comes of a ClientHello.
-enum Answered {
-    /// TLS is ours.
-    Session {
-        downstream: Downstream,
-        /// Plaintext that came with the last message of the handshake.
-        early: Option<Buffer>,
-    },
-    /// The client is too old for it, and the listener hands such clients over.
-    Legacy(Client<Ciphertext>),
-}
-
 /// What a client in clear goes on with.
 enum Said {
     StartTls,
@@ -83,21 +71,11 @@ enum Said {
 
 /// When the server was connected to, seen from the client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Moment {
+pub(super) enum Moment {
     /// Before it was greeted: the server's greeting is its own.
     Early,
     /// After it was greeted by us.
     Late,
-}
-
-/// What is left when the handshake is done.
-struct Shaken {
-    /// What the client said together with its last message,
-    plain: Buffer,
-    /// and whether it has said close_notify with it.
-    closed: bool,
-    /// A message of ours that nobody waits for: the session ticket.
-    ticket: Vec<u8>,
 }
 
 /// Takes one accepted connection along the whole path, and reports how it ended.
@@ -119,11 +97,12 @@ pub(super) async fn serve(
     report.finish(&active, &outcome);
 }
 
-struct Connection<'a> {
-    active: &'a Active,
+/// One connection on its way.
+pub(super) struct Connection<'a> {
+    pub(super) active: &'a Active,
     /// Where the client connected to: the socket's address, or what a believed PROXY header says.
-    local: SocketAddr,
-    report: &'a mut Report,
+    pub(super) local: SocketAddr,
+    pub(super) report: &'a mut Report,
     stage: Stage,
     /// The place in the client's count, kept to the end.
     counted: Option<Counted>,
@@ -208,8 +187,9 @@ impl<'a> Connection<'a> {
         let deadline = Instant::now() + self.active.preamble_timeout;
         let said = timeout_at(deadline, self.preamble(&mut client)).await;
         match said.unwrap_or_else(|_| self.late()) {
-            Ok(Said::StartTls) => self.start_tls(client).await,
-            Ok(Said::Forward(forward)) => self.go_on_in_clear(client, forward).await,
+            // In boxes of their own: a client that is still in clear costs only what that takes.
+            Ok(Said::StartTls) => Box::pin(self.start_tls(client)).await,
+            Ok(Said::Forward(forward)) => Box::pin(self.go_on_in_clear(client, forward)).await,
             Err(error) => {
                 match error {
                     SessionError::Timeout(_) => self.refuse_in_clear(&mut client, &error).await,
@@ -397,7 +377,8 @@ impl<'a> Connection<'a> {
             Ok(connected) => Ok(self.relay(Downstream::plain(client), None, connected, None)),
             Err(error) => {
                 // No words before TLS, and no TLS that the client could read.
-                let _ = client.send(&Alert::HandshakeFailure.record()).await;
+                self.refuse(&mut client, &Alert::HandshakeFailure.record())
+                    .await;
                 Err(error)
             }
         }
@@ -439,7 +420,9 @@ impl<'a> Connection<'a> {
         if let Some(text) = self.last_word(error) {
             let patience = self.active.handshake_timeout;
             // The client may be gone, or not read: nothing more can be done for it.
-            if let Ok(Ok(())) = timeout(patience, client.send(text.as_bytes())).await {
+            let said = timeout(patience, client.send(text.as_bytes())).await;
+            // Who has too many connections is not given more of our time.
+            if let (Ok(Ok(())), false) = (said, matches!(error, SessionError::ClientLimit)) {
                 client.linger().await;
             }
         }
@@ -472,143 +455,6 @@ impl<'a> Connection<'a> {
         match self.counted {
             Some(_) => Ok(()),
             None => Err(SessionError::ClientLimit),
-        }
-    }
-
-    /// Waits for a whole ClientHello, and leaves it where it is.
-    async fn hello(&self, client: &mut Client<Ciphertext>) -> Result<ClientHello, SessionError> {
-        loop {
-            match client_hello::peek(client.unread()) {
-                Ok(Some(hello)) => return Ok(hello),
-                Ok(None) => self.fill(client).await?,
-                Err(error) => return Err(SessionError::Hello(error)),
-            }
-        }
-    }
-
-    /// Notes the name asked for. What is not a name (an IP literal, say) counts as none.
-    fn name(&mut self, hello: &ClientHello) {
-        let name = hello.server_name.as_deref().map(DnsName::parse);
-        self.report.server_name = name.and_then(Result::ok).map(Arc::new);
-    }
-
-    /// TLS with the certificate chosen at the ClientHello.
-    async fn handshake(
-        &mut self,
-        tls: &ServerTls,
-        mut client: Client<Ciphertext>,
-        moment: Moment,
-    ) -> Result<Answered, SessionError> {
-        let begun = Instant::now();
-        let hello = match self.hello(&mut client).await {
-            Ok(hello) => hello,
-            // Behind the go-ahead for STARTTLS this is plaintext that was to be smuggled in.
-            Err(SessionError::Hello(HelloError::NotTls)) if moment == Moment::Late => {
-                return Err(SessionError::Injection);
-            }
-            Err(error @ SessionError::Hello(_)) => {
-                self.refuse_hello(tls, &mut client).await;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        self.name(&hello);
-        if let Some(unsuited) = tls.unsuited(&hello) {
-            self.report.offered = Some(hello.offered());
-            if let Legacy::Passthrough(_) = self.active.config.legacy {
-                return Ok(Answered::Legacy(client));
-            }
-            self.send(&mut client, &unsuited.alert().record()).await?;
-            return Err(SessionError::Unsuited(unsuited));
-        }
-        if let Some(name) = &self.report.server_name
-            && tls.refuses(name)
-        {
-            self.send(&mut client, &Alert::UnrecognizedName.record())
-                .await?;
-            return Err(SessionError::UnknownName);
-        }
-        let name = self.report.server_name.clone();
-        let mut session = tls
-            .session(&hello, name, self.local.ip())
-            .map(Box::new)
-            .map_err(SessionError::Handshake)?;
-        let Shaken {
-            plain,
-            ticket,
-            closed,
-        } = self.shake_hands(&mut session, &mut client).await?;
-        self.negotiated(&mut session, begun);
-        Ok(Answered::Session {
-            downstream: Downstream::tls(client, session, ticket, closed),
-            early: (!plain.is_empty()).then_some(plain),
-        })
-    }
-
-    /// Answers what is not a ClientHello with the alert that rustls has for it.
-    async fn refuse_hello(&self, tls: &ServerTls, client: &mut Client<Ciphertext>) {
-        let mut control = Vec::new();
-        let session = tls.session(&ClientHello::default(), None, self.local.ip());
-        let refused = session.and_then(|mut session| {
-            session.open(client.unread_mut(), &mut Buffer::take(), &mut control)
-        });
-        // Where rustls sees less wrong with it than we do, or waits for the rest of what is
-        // refused here already, its answer is not for the client; sometimes it has none.
-        if refused.is_ok() || control.is_empty() {
-            control = Alert::DecodeError.record().to_vec();
-        }
-        let _ = self.send(client, &control).await;
-    }
-
-    /// Runs the handshake to its end.
-    async fn shake_hands(
-        &self,
-        session: &mut Session,
-        client: &mut Client<Ciphertext>,
-    ) -> Result<Shaken, SessionError> {
-        let mut control = Vec::new();
-        loop {
-            let mut plain = Buffer::take();
-            let opened = session.open(client.unread_mut(), &mut plain, &mut control);
-            let opened = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    let _ = self.send(client, &control).await;
-                    return Err(SessionError::Handshake(error));
-                }
-            };
-            client.consume(opened.consumed);
-            let done = !session.is_handshaking();
-            // Before the end of the handshake nothing is said: who is waited for holds no buffer.
-            let plain = done.then_some(plain);
-            if !(done && session.ends_with_ticket()) {
-                self.send(client, &control).await?;
-                control.clear();
-            }
-            if let Some(plain) = plain {
-                return Ok(Shaken {
-                    plain,
-                    ticket: control,
-                    closed: opened.closed,
-                });
-            }
-            if opened.closed {
-                return Err(SessionError::Closed(Stage::Handshake));
-            }
-            self.fill(client).await?;
-        }
-    }
-
-    fn negotiated(&mut self, session: &mut Session, begun: Instant) {
-        let seconds = begun.elapsed().as_secs_f64();
-        let metrics = &self.active.metrics;
-        self.report.negotiated = session.negotiated();
-        if let Some(tls) = &self.report.negotiated {
-            metrics.handshake(tls.version, tls.resumed, seconds);
-        }
-        self.report.chosen = session.take_chosen();
-        if let Some(chosen) = &self.report.chosen {
-            metrics.selected(chosen.rank.number());
         }
     }
 
@@ -666,7 +512,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Waits for more from the client.
-    async fn fill<Phase>(&self, client: &mut Client<Phase>) -> Result<(), SessionError> {
+    pub(super) async fn fill<Phase>(&self, client: &mut Client<Phase>) -> Result<(), SessionError> {
         match client.fill().await {
             Ok(0) => Err(SessionError::Closed(self.stage)),
             Ok(_) => Ok(()),
@@ -674,7 +520,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn send<Phase>(
+    pub(super) async fn send<Phase>(
         &self,
         client: &mut Client<Phase>,
         bytes: &[u8],

@@ -75,6 +75,11 @@ impl Socket {
         Poll::Ready(Ok(written))
     }
 
+    /// Whether TLS of ours is on it.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Lets everything written go out: TLS may have kept some of it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Protocol;
+use crate::proxy::upstream::reach::Failure;
 use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
 use crate::wire::announced::Announced;
 use crate::wire::opening::announced;
@@ -16,6 +18,10 @@ use crate::wire::opening::announced;
 pub(super) struct Health(AtomicU32);
 
 const DOWN: u32 = 16;
+
+/// How long a health check may take in all. Servers that delay their greeting do it for half of
+/// this; one that hangs is to be known before every client has waited for it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a server is asked for: to speak a protocol, or no more than to take a connection whose
 /// TLS is not ours. That it does the one says nothing of the other.
@@ -128,12 +134,19 @@ impl Upstream {
     /// Asks one server. What a mail server that can be used says of itself.
     async fn probe(&self, server: &Server, request: &Request<'_>) -> Option<Announced> {
         let tls = self.tls.load_full();
-        let outcome = self.way(server, tls.as_deref()).reach(request).await;
+        let way = self.way(server, tls.as_deref());
+        let outcome = match timeout(PATIENCE, way.reach(request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Timeout("greeting_timeout")),
+        };
         if let Err(failure) = &outcome {
             server.avoid_from(self.since.elapsed());
             self.metrics.error(failure.reason());
         }
-        self.note(server, request.asked(), outcome.as_ref().err());
+        // A server that refuses us, for it is asked too often say, may take clients all the same.
+        if outcome.as_ref().err().is_none_or(Failure::is_down) {
+            self.note(server, request.asked(), outcome.as_ref().err());
+        }
         let opened = outcome.ok()?.opened?;
         Some(announced(request.protocol.mail()?, &opened))
     }

@@ -243,7 +243,11 @@ impl Upstream {
                     let (upstream, server) = (&self.config.name, &server.label);
                     let error = causes::in_one_line(&failure);
                     tracing::debug!(upstream, server, error, "the server cannot be used");
-                    if let Failure::Opening(OpeningError::Refused(words)) = failure {
+                    // What was said before its TLS may be anybody's words.
+                    let in_clear = self.config.encryption == UpstreamEncryption::StartTls;
+                    if let Failure::Opening(OpeningError::Refused(words)) = failure
+                        && !in_clear
+                    {
                         return Err(ConnectError::Refused(words));
                     }
                 }
