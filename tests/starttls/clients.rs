@@ -241,6 +241,33 @@ fn openssl_gets_the_certificate_of_the_name_it_asks_for_and_logs_in() {
 }
 
 #[test]
+fn alpn_is_agreed_on_after_starttls() {
+    let house = House::new();
+    for (protocol, word, ..) in LOGINS {
+        let connect = format!("127.0.0.1:{}", house.front.port(protocol));
+        let client = |offered: &str| {
+            let starttls = ["-connect", &connect, "-starttls", word];
+            let flags = ["s_client", "-alpn", offered];
+            let outcome = run("openssl", flags.iter().chain(&starttls), b"");
+            outcome.stdout + &outcome.stderr
+        };
+        // SMTP has no name of its own: those in use are taken.
+        let name = if protocol == "submission" {
+            "smtp"
+        } else {
+            protocol
+        };
+        let agreed = client(&format!("h2,{name}"));
+        assert!(
+            agreed.contains(&format!("ALPN protocol: {name}")),
+            "{agreed}"
+        );
+        let refused = client("h2");
+        assert!(refused.contains("no application protocol"), "{refused}");
+    }
+}
+
+#[test]
 fn gnutls_gets_the_certificate_of_the_name_it_asks_for_and_logs_in() {
     let house = House::new();
     for (protocol, word, input, answer) in LOGINS {

@@ -6,12 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use rustix::process::Signal;
 
 use super::words::log_in;
-use super::{Front, NAME, listener};
+use super::{Front, NAME, certificate, listener, own_tls};
+use crate::common::ca::TestCa;
 use crate::common::client::Client;
 use crate::common::dovecot::{Believes, Dovecot, OwnTls};
+use crate::common::exim::Exim;
 use crate::common::postfix::{Postfix, Service};
 use crate::common::process::Server;
 use crate::common::wait;
+
+/// The name in the certificate of a server.
+const BEHIND: &str = "dovecot.example.org";
 
 /// An upstream of several servers, with more keys.
 fn members(name: &str, servers: &[SocketAddr], way: &str, more: &str) -> String {
@@ -122,7 +127,19 @@ fn health_checks_leave_neither_errors_nor_warnings_in_the_logs() {
     }
     services += &listener("trusting", "pop3", "starttls", "trusting");
     services += &members("trusting", &[trusting.at("pop3")], "xclient", often);
-    let front = Front::start(&services);
+    let ca = TestCa::today();
+    let own = certificate(&ca, BEHIND);
+    let over_tls = Dovecot::with(Believes::Header, OwnTls::Modern(&own));
+    for tls in ["starttls", "implicit"] {
+        let more = format!("tls = \"{tls}\"\ntrust = [\"root.pem\"]\nserver_name = \"{BEHIND}\"");
+        let server = own_tls(&over_tls, "pop3", tls);
+        services += &listener(tls, "pop3", "starttls", tls);
+        services += &members(tls, &[server], "proxy-v2", &format!("{often}\n{more}"));
+    }
+    let exim = Exim::start();
+    services += &listener("exim", "smtp", "starttls", "exim");
+    services += &members("exim", &[exim.at()], "proxy-v1", often);
+    let front = Front::with(ca, &services);
 
     let checked = |server: &Server, words: &str| {
         let what = format!("several checks: {words}");
@@ -132,6 +149,8 @@ fn health_checks_leave_neither_errors_nor_warnings_in_the_logs() {
         checked(&dovecot.server, &format!("{protocol}-login: Info: "));
     }
     checked(&trusting.server, "pop3-login: Info: ");
+    checked(&over_tls.server, "pop3-login: Info: ");
+    checked(&exim.server, "SMTP connection from");
     for service in [Service::Submission, Service::MxXclient] {
         let smtpd = format!("{}/smtpd", service.name());
         let connections = || {
@@ -144,17 +163,28 @@ fn health_checks_leave_neither_errors_nor_warnings_in_the_logs() {
         wait::until("several checks of Postfix", || connections() >= 4);
         assert_eq!(up(&front, service.name(), postfix.at(service)), Some(1.0));
     }
-    for server in [&dovecot.server, &trusting.server, &postfix.server] {
-        let log = server.log();
-        // Where the tests themselves looked whether it listens.
-        let lines = log.lines().filter(|line| !line.contains("mx-plain"));
-        let mut lines = lines.map(str::to_lowercase);
-        let worry = lines.find(|line| {
-            let words = ["error", "warning", "fatal", "panic", "lost connection"];
-            words.iter().any(|word| line.contains(word))
-        });
-        assert_eq!(worry, None);
+    for server in [&dovecot, &trusting, &over_tls].map(|dovecot| &dovecot.server) {
+        assert_eq!(worry(server), None);
     }
+    assert_eq!(worry(&postfix.server), None);
+    assert_eq!(worry(&exim.server), None);
+}
+
+/// A line of a log that would worry whoever reads it.
+fn worry(server: &Server) -> Option<String> {
+    const WORDS: [&str; 6] = [
+        "error",
+        "warning",
+        "fatal",
+        "panic",
+        "lost connection",
+        "unexpected",
+    ];
+    let log = server.log();
+    // Where the tests themselves looked whether it listens.
+    let lines = log.lines().filter(|line| !line.contains("mx-plain"));
+    let mut lines = lines.map(str::to_lowercase);
+    lines.find(|line| WORDS.iter().any(|word| line.contains(word)))
 }
 
 #[test]

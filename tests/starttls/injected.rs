@@ -5,6 +5,7 @@ use super::words::{ask_for_tls, greeting, log_in, say_starttls};
 use super::{Front, HELO, listener, upstream};
 use crate::common::client::Client;
 use crate::common::dovecot::{Dovecot, PASSWORD};
+use crate::common::wait;
 
 /// Each protocol with its STARTTLS line, and with a command that would log in.
 const PROTOCOLS: [(&str, &str, &str); 4] = [
@@ -218,6 +219,16 @@ fn a_client_that_stalls_is_ended() {
         let labels = format!("listener=\"{protocol}\",reason=\"timeout\"");
         let series = format!("gatepost_tls_handshake_failures_total{{{labels}}}");
         front.counted(&series, 1);
+    }
+}
+
+#[test]
+fn a_client_that_is_slow_without_end_is_ended() {
+    let (front, _dovecot) = start("preamble_timeout = \"2s\"");
+    for (protocol, ..) in PROTOCOLS {
+        let mut client = front.plain(protocol);
+        // A byte every few milliseconds, of a line that does not end.
+        wait::until("the end of the connection", || client.send(b"x").is_err());
     }
 }
 

@@ -5,6 +5,7 @@ mod clients;
 mod forged;
 mod groups;
 mod injected;
+mod late;
 mod legacy;
 mod port_25;
 mod sessions;
@@ -122,7 +123,8 @@ impl Front {
         Client::tls(self.gatepost.address(listener), NAME, &self.ca)
     }
 
-    /// A client on TLS whose turn it is; `listener` ends in the way to TLS.
+    /// A client on TLS whose turn it is; `listener` ends in the way to TLS, which is STARTTLS if it
+    /// does not.
     #[track_caller]
     fn over_tls(&self, listener: &str, protocol: &str) -> Client {
         if listener.ends_with("-implicit") {
@@ -130,9 +132,14 @@ impl Front {
             words::greeting(&mut client, protocol);
             return client;
         }
-        let mut client = self.plain(listener);
+        self.secure(self.plain(listener), protocol, NAME)
+    }
+
+    /// The same with a client that has said nothing yet, by STARTTLS, for this name.
+    #[track_caller]
+    fn secure(&self, mut client: Client, protocol: &str, name: &str) -> Client {
         words::ask_for_tls(&mut client, protocol);
-        let mut client = client.secure(NAME, &self.ca);
+        let mut client = client.secure(name, &self.ca);
         if protocol == "managesieve" {
             words::greeting(&mut client, protocol);
         }

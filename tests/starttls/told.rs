@@ -1,8 +1,8 @@
 //! The server's log shows the client's own address, for each way of telling it, and a server that
 //! can be told knows that the client is on TLS.
 
-use super::words::{log_in, send, take_leave};
-use super::{Front, HELO, both, listener, upstream};
+use super::words::{log_in, send, send_unintroduced, take_leave};
+use super::{Front, HELO, NAME, both, listener, upstream};
 use crate::common::dovecot::{Believes, Dovecot, OwnTls};
 use crate::common::exim::Exim;
 use crate::common::postfix::{DOMAIN, Postfix, Service};
@@ -42,6 +42,12 @@ fn dovecot_learns_the_address_alone_from_a_header_of_version_1() {
         // It cannot know of TLS, and takes no password; it tells the client so.
         for tls in ["starttls", "implicit"] {
             let mut client = front.over_tls(&format!("{protocol}-{tls}"), protocol);
+            if protocol == "imap" {
+                client.say("c CAPABILITY");
+                let capabilities = client.until("c OK");
+                assert!(capabilities.contains("LOGINDISABLED"), "{capabilities}");
+                assert!(!capabilities.contains("STARTTLS"), "{capabilities}");
+            }
             take_leave(&mut client, protocol);
         }
         let name = format!("{protocol}-login");
@@ -114,6 +120,52 @@ fn postfix_learns_by_xclient_who_logs_in() {
         postfix
             .server
             .logged(&["submission-xclient", "[127.0.0.2]", &user]);
+    }
+}
+
+#[test]
+fn the_address_can_be_one_of_ipv6_and_come_from_a_proxy_before_us() {
+    const CLIENT: &str = "2001:db8::9";
+    let dovecot = Dovecot::start();
+    let trusting = Dovecot::with(Believes::Neighbour, OwnTls::None);
+    let postfix = Postfix::start(&dovecot);
+    let logins = [
+        ("imap", dovecot.at("imap"), "proxy-v1"),
+        ("pop3", dovecot.at("pop3"), "proxy-v2"),
+        ("imap", trusting.at("imap"), "imap-id"),
+        ("pop3", trusting.at("pop3"), "xclient"),
+        ("managesieve", trusting.at("managesieve"), "xclient"),
+        ("submission", trusting.at("submission"), "xclient"),
+        ("smtp", postfix.at(Service::Mx), "proxy-v1"),
+        ("smtp", postfix.at(Service::Mx), "proxy-v2"),
+        ("smtp", postfix.at(Service::MxXclient), "xclient"),
+    ];
+    let services = logins.map(|(protocol, server, way)| {
+        let name = format!("{protocol}-{way}");
+        listener(&name, protocol, "starttls", &name)
+            + "accept_proxy_from = [\"127.0.0.2\"]\n"
+            + &upstream(&name, server, way)
+    });
+    let front = Front::start(&services.concat());
+    for (protocol, _, way) in logins {
+        let mut client = front.plain(&format!("{protocol}-{way}"));
+        client.say(&format!("PROXY TCP6 {CLIENT} 2001:db8::1 4444 143"));
+        let mut client = front.secure(client, protocol, NAME);
+        if protocol == "smtp" {
+            send_unintroduced(&mut client, way);
+            let received = dovecot.delivered(way);
+            let from = format!("(unknown [IPv6:{CLIENT}])");
+            assert!(received.contains(&from), "{way}: {received}");
+            continue;
+        }
+        take_leave(&mut client, protocol);
+        let name = format!("{protocol}-login");
+        let server = if way.starts_with("proxy") {
+            &dovecot
+        } else {
+            &trusting
+        };
+        server.server.logged(&[&name, &format!("rip={CLIENT},")]);
     }
 }
 
