@@ -57,8 +57,11 @@ pub(crate) enum OwnTls<'a> {
 pub(crate) struct Dovecot {
     pub(crate) server: Server,
     home: Loopback,
-    folder: TempDir,
+    folder: Folder,
 }
+
+/// Its folder, which can be removed while it still ends.
+struct Folder(TempDir);
 
 impl Dovecot {
     /// One that must believe the PROXY header, as it takes a password only on a session that it holds
@@ -83,7 +86,7 @@ impl Dovecot {
         let mut dovecot = Self {
             server: run(&file),
             home,
-            folder,
+            folder: Folder(folder),
         };
         let (protocol, ..) = SERVICES[0];
         dovecot.server.listens(dovecot.at(protocol));
@@ -92,7 +95,7 @@ impl Dovecot {
 
     /// Runs it once more, on the same addresses and with the same mail.
     pub(crate) fn again(&mut self) {
-        self.server = run(&self.folder.path().join("dovecot.conf"));
+        self.server = run(&self.folder.0.path().join("dovecot.conf"));
         let (protocol, ..) = SERVICES[0];
         let address = self.at(protocol);
         self.server.listens(address);
@@ -117,18 +120,18 @@ impl Dovecot {
 
     /// Where mail is delivered.
     pub(crate) fn lmtp(&self) -> PathBuf {
-        self.folder.path().join("lmtp")
+        self.folder.0.path().join("lmtp")
     }
 
     /// Where Postfix asks whether a password is right.
     pub(crate) fn auth(&self) -> PathBuf {
-        self.folder.path().join("auth")
+        self.folder.0.path().join("auth")
     }
 
     /// A message in a user's mailbox, when there is one.
     #[track_caller]
     pub(crate) fn delivered(&self, user: &str) -> String {
-        let folder = self.folder.path().join("mail").join(user).join("Maildir");
+        let folder = self.folder.0.path().join("mail").join(user).join("Maildir");
         wait::for_some("the message to be delivered", || {
             let found = ["new", "cur"].map(|part| fs::read_dir(folder.join(part)));
             let mut files = found.into_iter().flatten().flatten();
@@ -138,12 +141,22 @@ impl Dovecot {
     }
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Under another name, so that nothing comes into it any more.
+        let ended = self.0.path().with_extension("ended");
+        drop(fs::rename(self.0.path(), &ended).and_then(|()| fs::remove_dir_all(&ended)));
+    }
+}
+
 fn run(file: &Path) -> Server {
     Server::start(
         "dovecot",
         Command::new("dovecot").arg("-F").arg("-c").arg(file),
         &file.with_extension("log"),
     )
+    // The process that writes its log stays for a second after all others.
+    .unawaited()
 }
 
 fn service(protocol: &str) -> (&'static str, &'static str, u16, u16) {

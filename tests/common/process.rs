@@ -18,6 +18,7 @@ pub(crate) struct Server {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    awaited: bool,
 }
 
 impl Server {
@@ -34,7 +35,16 @@ impl Server {
             name,
             child,
             log: log.to_path_buf(),
+            awaited: true,
         }
+    }
+
+    /// One whose end is not waited for where it is dropped: it ends what belongs to it at once, and
+    /// itself a good while later.
+    pub(crate) fn unawaited(self) -> Self {
+        let mut server = self;
+        server.awaited = false;
+        server
     }
 
     /// Everything it has said so far.
@@ -94,7 +104,11 @@ impl Drop for Server {
         }
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let pid = Pid::from_child(&self.child);
-            if kill_process(pid, Signal::TERM).is_err() || !wait::holds(|| self.ended().is_some()) {
+            let told = kill_process(pid, Signal::TERM).is_ok();
+            if told && !self.awaited {
+                return;
+            }
+            if !told || !wait::holds(|| self.ended().is_some()) {
                 drop(self.child.kill());
             }
             drop(self.child.wait());
