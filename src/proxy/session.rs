@@ -155,7 +155,10 @@ impl<'a> Connection<'a> {
             return Err(error);
         }
         match self.active.config.encryption {
-            Encryption::Implicit => self.secure(client.in_tls(), deadline, Moment::Early).await,
+            // In a box of its own, as below: it would make the plaintext phase as large as itself.
+            Encryption::Implicit => {
+                Box::pin(self.secure(client.in_tls(), deadline, Moment::Early)).await
+            }
             Encryption::StartTls | Encryption::StartTlsOptional => {
                 self.greet(client.in_clear()).await
             }
@@ -164,13 +167,13 @@ impl<'a> Connection<'a> {
                 self.stage = Stage::Handshake;
                 let hello = timeout_at(deadline, self.hello(&mut client)).await;
                 self.name(&hello.unwrap_or_else(|_| self.late())?);
-                let connected = self.connect(Purpose::Untouched).await?;
+                let connected = Box::pin(self.connect(Purpose::Untouched)).await?;
                 let downstream = Downstream::plain(client);
                 Ok(self.relay(downstream, None, connected, None))
             }
             Encryption::Off => {
                 let downstream = Downstream::plain(client.in_clear());
-                self.join(downstream, None, Moment::Early).await
+                Box::pin(self.join(downstream, None, Moment::Early)).await
             }
         }
     }
