@@ -1,10 +1,13 @@
-//! What mail servers say before it is the client's turn. Two bytes choose the protocol and what
-//! is to be done; 0xff ends what the server says at once, where TLS may begin.
+//! What mail servers say before it is the client's turn, and to a question after that. Two bytes
+//! choose the protocol and what is to be done; 0xff ends what the server says at once, where TLS
+//! may begin.
 
 #![no_main]
 
 use gatepost::wire::mail::MailProtocol;
-use gatepost::wire::opening::{Client, Opened, Opening, Plan, Step, Tell, announced};
+use gatepost::wire::opening::{
+    Client, Inquiry, Opened, Opening, Plan, Reply, Step, Tell, announced,
+};
 use libfuzzer_sys::fuzz_target;
 
 const PROTOCOLS: [MailProtocol; 5] = [
@@ -35,7 +38,30 @@ fuzz_target!(|input: &[u8]| {
         assert!(is_printable(&said.banner) && said.banner.len() <= 200);
         assert!(said.capabilities.iter().all(|entry| is_printable(entry)));
     }
+    assert_eq!(
+        inquire(protocol, spoken, usize::MAX),
+        inquire(protocol, spoken, 1)
+    );
 });
+
+/// The answer to a question, and how much of what is said it takes.
+fn inquire(
+    protocol: MailProtocol,
+    spoken: &[u8],
+    piece: usize,
+) -> Result<(usize, Option<Reply>), String> {
+    let mut said = Vec::new();
+    let mut inquiry = Inquiry::capabilities(protocol, "gate.example.net", &mut said);
+    let mut taken = 0;
+    for piece in spoken.chunks(piece) {
+        let (length, reply) = inquiry.receive(piece).map_err(|error| error.to_string())?;
+        taken += length;
+        if reply.is_some() {
+            return Ok((taken, reply));
+        }
+    }
+    Ok((taken, None))
+}
 
 fn plan(wishes: u8) -> Plan {
     let client = Client {
