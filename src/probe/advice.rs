@@ -145,16 +145,8 @@ impl Advisor<'_> {
             match software {
                 Software::Dovecot => remedies.extend(self.dovecot_login(hidden)),
                 Software::Postfix => remedies.push(self.postfix_login(hidden)),
-                Software::Exim => {
-                    remedies.push(Remedy::one(Place::Exim, ["auth_advertise_hosts = *"]).and(
-                        Place::EximAuthenticator,
-                        ["server_advertise_condition = true"],
-                    ))
-                }
-                Software::Kerio => remedies.push(self.kerio(
-                    "Security > Security Policy: add {us} to the IP address group that may \
-                     authenticate insecurely",
-                )),
+                Software::Exim => remedies.push(self.exim_login()),
+                Software::Kerio => remedies.extend(self.kerio_login()),
             }
         }
         if hidden.in_tls == Some(true) {
@@ -190,6 +182,32 @@ impl Advisor<'_> {
         }
         remedies.push(Remedy::one(Place::Dovecot, lines));
         remedies
+    }
+
+    /// Login is offered to whom it is not said that the client is on TLS: by the header, which
+    /// nobody else may send, or by our address.
+    fn exim_login(&self) -> Remedy {
+        let ours = match self.upstream.client_address {
+            ClientAddress::ProxyV1 | ClientAddress::ProxyV2 => "bool{$proxy_session}".to_owned(),
+            ClientAddress::Transparent => "true".to_owned(),
+            _ => format!("eq{{$sender_host_address}}{{{}}}", self.us),
+        };
+        let condition = format!("${{if or{{{{def:tls_in_cipher}}{{{ours}}}}}}}");
+        Remedy::one(Place::Exim, ["auth_advertise_hosts = *"]).and(
+            Place::EximAuthenticator,
+            [format!("server_advertise_condition = {condition}")],
+        )
+    }
+
+    /// It takes passwords on its TLS ports always.
+    fn kerio_login(&self) -> [Remedy; 2] {
+        let policy = self.kerio(
+            "Security > Security Policy: add {us} to the IP address group that may authenticate \
+             insecurely",
+        );
+        let mut lines = vec!["tls = \"implicit\"".to_owned()];
+        lines.extend(self.servers_at(self.protocol.tls_port()));
+        [policy, Remedy::one(self.table(), lines)]
     }
 
     fn postfix_login(&self, hidden: HiddenLogin) -> Remedy {
@@ -243,34 +261,37 @@ impl Advisor<'_> {
     /// The TLS that the server has is of no use to us.
     pub(super) fn without_tls(&self) -> Vec<Remedy> {
         let mut lines = vec!["tls = \"off\"".to_owned()];
-        lines.extend(self.plaintext_servers());
+        if self.upstream.encryption == UpstreamEncryption::Implicit {
+            lines.extend(self.servers_at(self.protocol.plaintext_port()));
+        }
         vec![Remedy::one(self.table(), lines)]
     }
 
-    /// The servers at their plaintext ports, if the configuration names others.
-    fn plaintext_servers(&self) -> Option<String> {
-        if self.upstream.encryption != UpstreamEncryption::Implicit {
+    /// The servers at this port, if the configuration names others.
+    fn servers_at(&self, port: Option<u16>) -> Option<String> {
+        let servers = &self.upstream.servers;
+        let is_named =
+            |server: &ServerAddress| matches!(server, ServerAddress::Tcp { port: Some(_), .. });
+        if port.is_none() || !servers.iter().any(is_named) {
             return None;
         }
-        let port = self.protocol.plaintext_port()?;
-        let mut named = false;
-        let servers: Vec<_> = self
-            .upstream
-            .servers
+        let at_port = |server: &ServerAddress| match server {
+            ServerAddress::Tcp {
+                host,
+                port: Some(_),
+            } => ServerAddress::Tcp {
+                host: host.clone(),
+                port,
+            },
+            server => server.clone(),
+        };
+        let servers = servers
             .iter()
-            .map(|server| match server {
-                ServerAddress::Tcp {
-                    host,
-                    port: Some(_),
-                } => {
-                    named = true;
-                    let (host, port) = (host.clone(), Some(port));
-                    format!("\"{}\"", ServerAddress::Tcp { host, port })
-                }
-                server => format!("\"{server}\""),
-            })
-            .collect();
-        named.then(|| format!("servers = [{}]", servers.join(", ")))
+            .map(|server| format!("\"{}\"", at_port(server)));
+        Some(format!(
+            "servers = [{}]",
+            servers.collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// The server speaks in clear where TLS was expected.
@@ -343,6 +364,158 @@ impl Advisor<'_> {
                 port: Some(port), ..
             } => *port,
             _ => default.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// The upstream of a listener of this protocol.
+    fn upstream(protocol: &str, keys: &str) -> Upstream {
+        let text = format!(
+            r#"
+[[listener]]
+name = "clients"
+bind = ["127.0.0.1:9"]
+protocol = "{protocol}"
+upstream = "behind"
+
+[[upstream]]
+name = "behind"
+{keys}
+"#
+        );
+        let (config, _) = config::parse(&text, "proxy.toml".as_ref()).unwrap();
+        Upstream::clone(&config.upstreams[0])
+    }
+
+    fn advisor(upstream: &Upstream, protocol: Protocol, software: Software) -> Advisor<'_> {
+        Advisor {
+            upstream,
+            server: &upstream.servers[0],
+            protocol,
+            software: Some(software),
+            us: IpAddr::from([10, 0, 0, 1]),
+            postscreen: false,
+        }
+    }
+
+    /// The lines of each remedy.
+    fn lines(remedies: Vec<Remedy>) -> Vec<Vec<String>> {
+        let lines = |remedy: Remedy| remedy.0.into_iter().flat_map(|change| change.lines);
+        remedies
+            .into_iter()
+            .map(|remedy| lines(remedy).collect())
+            .collect()
+    }
+
+    #[test]
+    fn servers_are_named_at_the_port_that_goes_with_the_tls() {
+        let cases = [
+            ("servers = [\"10.0.0.5\"]", vec!["tls = \"off\""]),
+            (
+                "servers = [\"10.0.0.5:993\", \"old\", \"[2001:db8::1]:1993\"]",
+                vec![
+                    "tls = \"off\"",
+                    "servers = [\"10.0.0.5:143\", \"old\", \"[2001:db8::1]:143\"]",
+                ],
+            ),
+        ];
+        for (servers, expected) in cases {
+            let upstream = upstream("imap", &format!("{servers}\ntls = \"implicit\"\n"));
+            let advisor = advisor(&upstream, Protocol::Imap, Software::Dovecot);
+            assert_eq!(lines(advisor.without_tls()), [expected]);
+        }
+        let upstream = upstream("imap", "servers = [\"10.0.0.5:143\"]");
+        let advisor = advisor(&upstream, Protocol::Imap, Software::Kerio);
+        let login = lines(advisor.login_hidden(HiddenLogin::default()));
+        assert_eq!(
+            login[1],
+            ["tls = \"implicit\"", "servers = [\"10.0.0.5:993\"]"]
+        );
+    }
+
+    #[test]
+    fn each_listener_of_dovecot_has_its_name() {
+        let cases = [
+            (
+                "imap",
+                "",
+                "service imap-login {",
+                "  inet_listener imap {",
+                "143",
+            ),
+            (
+                "pop3",
+                "tls = \"implicit\"",
+                "service pop3-login {",
+                "  inet_listener pop3s {",
+                "995",
+            ),
+            (
+                "managesieve",
+                "",
+                "service managesieve-login {",
+                "  inet_listener sieve {",
+                "4190",
+            ),
+        ];
+        for (word, tls, service, listener, port) in cases {
+            let upstream = upstream(word, &format!("servers = [\"mail\"]\n{tls}\n"));
+            let protocol = match word {
+                "imap" => Protocol::Imap,
+                "pop3" => Protocol::Pop3,
+                _ => Protocol::ManageSieve,
+            };
+            let advisor = advisor(&upstream, protocol, Software::Dovecot);
+            let expected = [
+                "haproxy_trusted_networks = 10.0.0.1",
+                service,
+                &format!("  # the one on port {port}, whatever it is called"),
+                listener,
+                "    haproxy = yes",
+                "  }",
+                "}",
+            ];
+            assert_eq!(lines(advisor.header_not_expected())[0], expected);
+        }
+    }
+
+    #[test]
+    fn postscreen_takes_the_header_itself() {
+        let upstream = upstream(
+            "smtp",
+            "servers = [\"mail\"]\nclient_address = \"proxy-v1\"\n",
+        );
+        let mut advisor = advisor(&upstream, Protocol::Smtp, Software::Postfix);
+        for (postscreen, option) in [(false, "smtpd"), (true, "postscreen")] {
+            advisor.postscreen = postscreen;
+            let expected = format!("  -o {option}_upstream_proxy_protocol=haproxy");
+            assert_eq!(lines(advisor.header_not_expected())[0], [expected]);
+        }
+    }
+
+    #[test]
+    fn exim_offers_login_to_whom_it_can_tell_to_be_ours() {
+        for (way, ours) in [
+            ("proxy-v2", "bool{$proxy_session}"),
+            ("none", "eq{$sender_host_address}{10.0.0.1}"),
+            ("transparent", "true"),
+        ] {
+            let keys = format!("servers = [\"mail\"]\nclient_address = \"{way}\"\n");
+            let upstream = upstream("submission", &keys);
+            let advisor = advisor(&upstream, Protocol::Submission, Software::Exim);
+            let condition = format!(
+                "server_advertise_condition = ${{if or{{{{def:tls_in_cipher}}{{{ours}}}}}}}"
+            );
+            let expected = ["auth_advertise_hosts = *", &condition];
+            assert_eq!(
+                lines(advisor.login_hidden(HiddenLogin::default())),
+                [expected]
+            );
         }
     }
 }

@@ -69,7 +69,7 @@ impl Examination {
 
     /// What to say of a server that answers.
     async fn works(&self, visit: &Visit) -> Vec<Finding> {
-        if let Some(finding) = self.unexpected_header(visit).await {
+        if let Some(finding) = self.header_of(visit).await {
             return vec![finding];
         }
         if let Some(junk) = &visit.junk {
@@ -90,19 +90,30 @@ impl Examination {
         findings
     }
 
-    /// A server that answers a PROXY header instead of the first question. A POP3 server that
-    /// says no to CAPA may only be old: whether it greets without a header tells.
-    async fn unexpected_header(&self, visit: &Visit) -> Option<Finding> {
-        let suspicious = visit.junk.is_some() || !visit.has_capabilities;
-        if !sends_header(&self.upstream) || visit.said.is_none() || !suspicious {
-            return None;
-        }
+    /// A server that answers a PROXY header instead of the first question, or that answers
+    /// nothing for want of one (Exim greets all the same). A POP3 server that says no to CAPA
+    /// may only be old: whether it greets without a header tells.
+    async fn header_of(&self, visit: &Visit) -> Option<Finding> {
+        visit.said.as_ref()?;
+        let sent = sends_header(&self.upstream);
         let happened = match &visit.junk {
-            Some(junk) => format!("the server answers it with {junk:?}"),
-            None => "the server greets without one too".to_owned(),
+            Some(junk) => format!("the server answers {junk:?} to the first question"),
+            None if sent && !visit.has_capabilities => {
+                "the server greets without one too".to_owned()
+            }
+            None => return None,
         };
         let other = self.destination.visit(&self.other_header()).await.ok()?;
-        Some(self.header_not_expected(&happened, &other))
+        match sent {
+            true => Some(self.header_not_expected(&happened, &other)),
+            false if other.junk.is_none() => Some(self.header_expected(&happened, &other)),
+            false => None,
+        }
+    }
+
+    fn header_expected(&self, happened: &str, other: &Visit) -> Finding {
+        let text = format!("not sent, and the server waits for one: {happened}");
+        Finding::error(HEADER, text).with(self.advisor(Some(other)).send_header())
     }
 
     fn header_not_expected(&self, happened: &str, other: &Visit) -> Finding {
@@ -347,9 +358,7 @@ impl Examination {
         if sends_header(&self.upstream) {
             return Some(self.header_not_expected(&happened, &other));
         }
-        let text = format!("not sent, and the server waits for one: {happened}");
-        let remedies = self.advisor(Some(&other)).send_header();
-        Some(Finding::error(HEADER, text).with(remedies))
+        Some(self.header_expected(&happened, &other))
     }
 
     /// Whether the server speaks in clear where TLS was expected.

@@ -195,7 +195,7 @@ impl fmt::Display for Place {
             Self::EximAuthenticator => f.write_str("Exim's configuration, in its authenticators"),
             Self::Kerio => f.write_str("the administration of Kerio Connect"),
             Self::Shell => f.write_str("a shell of root on this host"),
-            Self::Unit => f.write_str("the [Service] part of the systemd unit of Gatepost"),
+            Self::Unit => f.write_str("the [Service] part of Gatepost's systemd unit"),
         }
     }
 }

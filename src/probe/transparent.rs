@@ -25,14 +25,25 @@ pub fn host_lacks(config: &Config) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings: Vec<_> = right().into_iter().collect();
-    let servers = upstreams.iter().flat_map(|upstream| &upstream.servers);
-    if servers.filter(|server| !is_here(server)).count() > 0 {
+    for upstream in &upstreams {
+        let here = upstream.servers.iter().filter(|server| is_here(server));
+        findings.extend(here.map(|server| {
+            let text = format!(
+                "upstream {:?}: clients from elsewhere cannot connect to server {server}, which \
+                 is reached from this host only; expected another of its addresses",
+                upstream.name
+            );
+            Finding::warning(SUBJECT, text)
+        }));
+    }
+    let mut servers = upstreams.iter().flat_map(|upstream| &upstream.servers);
+    if servers.any(|server| !is_here(server)) {
         findings.extend(way_back(Path::new("/proc")));
     }
     findings
 }
 
-/// Whether a server is certain to be on this host.
+/// Whether a server has an address that is of no use elsewhere.
 fn is_here(server: &ServerAddress) -> bool {
     match server {
         ServerAddress::Tcp { host, .. } => {
@@ -57,8 +68,11 @@ fn right() -> Option<Finding> {
 
 /// What gives the proxy the right to use addresses that are not ours.
 pub(super) fn capability() -> Vec<Remedy> {
-    let line = "AmbientCapabilities=CAP_NET_BIND_SERVICE CAP_NET_ADMIN";
-    vec![Remedy::one(Place::Unit, [line])]
+    let lines = [
+        "AmbientCapabilities=CAP_NET_ADMIN",
+        "CapabilityBoundingSet=CAP_NET_ADMIN",
+    ];
+    vec![Remedy::one(Place::Unit, lines)]
 }
 
 /// Whether answers to addresses that are not ours get in.
@@ -207,7 +221,7 @@ Local:
     }
 
     #[test]
-    fn servers_on_this_host_need_no_way_back() {
+    fn servers_that_are_reached_from_this_host_only() {
         let tcp = |host: &str| ServerAddress::Tcp {
             host: host.to_owned(),
             port: None,
