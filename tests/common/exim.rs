@@ -16,7 +16,7 @@ use super::process::{Server, require_root};
 const SMTP: u16 = 10_025;
 
 /// Whom it becomes; first user of no package.
-const OWNER: u32 = 65_534;
+pub(crate) const OWNER: u32 = 65_534;
 
 pub(crate) struct Exim {
     pub(crate) server: Server,
@@ -70,7 +70,7 @@ impl Exim {
 }
 
 /// It looks for the user of its package by name, and there is none where the package is not installed.
-fn with_its_user(command: &mut Command, at: &Path) {
+pub(crate) fn with_its_user(command: &mut Command, at: &Path) {
     let (users, groups) = (at.join("passwd"), at.join("group"));
     let user = format!("Debian-exim:x:{OWNER}:{OWNER}::/:/bin/false\n");
     fs::write(&users, format!("root:x:0:0::/:/bin/false\n{user}")).unwrap();

@@ -251,6 +251,46 @@ fn postfix_takes_no_mail_in_clear() {
 }
 
 #[test]
+fn exim_and_the_proxy_header() {
+    let cases = [
+        ("client_address = \"proxy-v1\"", "", 2),
+        ("client_address = \"proxy-v2\"", "", 2),
+        ("client_address = \"none\"", "hosts_proxy = 127.0.0.1\n", 1),
+    ];
+    all_at_once(&cases, |(keys, settings, remedies)| {
+        let mail = Mail::exim(10_025, settings, "");
+        let mut stage = Stage::new(&TestCa::today(), "smtp", keys, mail);
+        stage.is_content_after_each_remedy("PROXY header", *remedies);
+    });
+}
+
+#[test]
+fn exim_relays_for_everyone() {
+    let mail = Mail::exim(10_025, "hostlist relay_from_hosts = 127.0.0.0/8\n", "");
+    let mut stage = Stage::new(&TestCa::today(), "smtp", "client_address = \"none\"", mail);
+    stage.is_content_after_each_remedy("relay", 2);
+}
+
+#[test]
+fn exim_takes_no_password_in_clear() {
+    let authenticator = "\
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = false
+  server_advertise_condition = ${if def:tls_in_cipher}
+";
+    let cases = [("none", ""), ("proxy-v2", "hosts_proxy = 127.0.0.1\n")];
+    all_at_once(&cases, |(way, settings)| {
+        let mail = Mail::exim(10_587, settings, authenticator);
+        let keys = format!("client_address = \"{way}\"");
+        let mut stage = Stage::new(&TestCa::today(), "submission", &keys, mail);
+        stage.is_content_after_each_remedy("login", 1);
+    });
+}
+
+#[test]
 fn a_server_that_is_not_there() {
     let site = Site::new(
         &TestCa::today(),
@@ -314,7 +354,10 @@ fn a_process_that_may_not_be_transparent() {
     assert!(finding.text.starts_with(text), "{outcome:#?}");
     assert_eq!(
         finding.remedies[0][0].lines,
-        ["AmbientCapabilities=CAP_NET_BIND_SERVICE CAP_NET_ADMIN"]
+        [
+            "AmbientCapabilities=CAP_NET_ADMIN",
+            "CapabilityBoundingSet=CAP_NET_ADMIN"
+        ]
     );
 }
 
@@ -376,7 +419,8 @@ fn servers_that_no_package_has() -> [Fake; 7] {
             "login",
             &[
                 "auth_advertise_hosts = *",
-                "server_advertise_condition = true",
+                "server_advertise_condition = \
+                 ${if or{{def:tls_in_cipher}{eq{$sender_host_address}{127.0.0.1}}}}",
             ],
         ),
         (
@@ -394,6 +438,8 @@ fn servers_that_no_package_has() -> [Fake; 7] {
             &[
                 "Configuration > Security > Security Policy: add 127.0.0.1 to the IP address group \
                  that may authenticate insecurely",
+                "tls = \"implicit\"",
+                "servers = [\"127.0.0.1:993\"]",
             ],
         ),
         (

@@ -12,11 +12,11 @@ use crate::common::ca::{Pair, TestCa};
 use crate::common::gatepost::Site;
 use crate::common::net::Loopback;
 use crate::common::process::{Outcome, Server, require_root, run};
-use crate::common::{folder, wait};
+use crate::common::{exim, folder, packages, wait};
 use crate::probe::printed::{Change, Printed, read};
 
 /// Words of lines in which a server complains.
-const COMPLAINTS: [&str; 7] = [
+const COMPLAINTS: [&str; 9] = [
     "Error:",
     "Warning:",
     "Fatal:",
@@ -24,6 +24,8 @@ const COMPLAINTS: [&str; 7] = [
     "warning:",
     "fatal:",
     "lost connection",
+    "unexpected",
+    "protocol",
 ];
 
 /// A user of no package.
@@ -44,6 +46,7 @@ pub(crate) struct Mail {
 enum Kind {
     Dovecot,
     Postfix,
+    Exim,
 }
 
 impl Mail {
@@ -154,6 +157,31 @@ service auth {{
         mail
     }
 
+    /// An Exim that relays for the hosts of `relay_from_hosts`. `settings` are more lines before
+    /// the first `begin`.
+    pub(crate) fn exim(port: u16, settings: &str, authenticators: &str) -> Self {
+        require_root("Exim");
+        let mut mail = Self::new(Kind::Exim, port);
+        let at = mail.folder.path();
+        for name in ["spool", "logs"] {
+            fs::create_dir(at.join(name)).unwrap();
+        }
+        // What it says before it becomes its user goes where it writes as that user.
+        fs::write(mail.log(), "").unwrap();
+        for path in [at.join("spool"), at.join("logs"), mail.log()] {
+            chown(path, Some(exim::OWNER), Some(exim::OWNER)).unwrap();
+        }
+        let program = packages::program("usr/sbin/exim4", at);
+        let hosts = match settings.contains("relay_from_hosts") {
+            true => "",
+            false => "hostlist relay_from_hosts =\n",
+        };
+        let text = exim_conf(at, &program, mail.address(), &format!("{hosts}{settings}"));
+        fs::write(mail.file("exim.conf"), text + authenticators).unwrap();
+        mail.start();
+        mail
+    }
+
     fn new(kind: Kind, port: u16) -> Self {
         Self {
             kind,
@@ -173,11 +201,19 @@ service auth {{
         self.home.port(self.port)
     }
 
+    fn log(&self) -> PathBuf {
+        self.file(match self.kind {
+            Kind::Dovecot | Kind::Postfix => "log",
+            Kind::Exim => "logs/main",
+        })
+    }
+
     /// Its configuration files.
     fn files(&self) -> Vec<PathBuf> {
         match self.kind {
             Kind::Dovecot => vec![self.file("dovecot.conf")],
             Kind::Postfix => vec![self.file("etc/main.cf"), self.file("etc/master.cf")],
+            Kind::Exim => vec![self.file("exim.conf")],
         }
     }
 
@@ -189,7 +225,7 @@ service auth {{
         drop(self.server.take());
         // Its children may listen a little longer than it lives.
         wait::until("the server to be gone", || !is_listened_on(self.address()));
-        let log = self.file("log");
+        let log = self.log();
         self.seen = fs::read(&log).map_or(0, |log| log.len());
         let (name, mut command) = match self.kind {
             Kind::Dovecot => {
@@ -203,6 +239,13 @@ service auth {{
                 command.arg("-c").arg(self.file("etc")).arg("-s");
                 ("postfix", command)
             }
+            Kind::Exim => {
+                let mut command = Command::new(self.file("exim4"));
+                let file = self.file("exim.conf");
+                command.arg("-C").arg(file).arg("-bdf").arg("-q1h");
+                exim::with_its_user(&mut command, self.folder.path());
+                ("exim", command)
+            }
         };
         let mut server = Server::start(name, &mut command, &log);
         wait::until("the server to listen", || {
@@ -212,9 +255,34 @@ service auth {{
         self.server = Some(server);
     }
 
+    /// Sets options of Exim, in its authenticator or before all sections; what is there already is
+    /// replaced.
+    fn set_in_exim(&self, authenticator: bool, lines: &str) {
+        const SECTIONS: &str = "begin acl\n";
+        const AUTHENTICATORS: &str = "begin authenticators\n";
+        let file = self.file("exim.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        let (main, sections) = text.split_once(SECTIONS).unwrap();
+        let (sections, own) = sections.split_once(AUTHENTICATORS).unwrap();
+        let (mut main, mut own) = (main.to_owned(), own.to_owned());
+        let part = if authenticator { &mut own } else { &mut main };
+        for line in lines.lines() {
+            let (key, _) = line.split_once('=').unwrap();
+            let is_other = |old: &&str| !old.trim_start().starts_with(key);
+            let kept: String = part
+                .lines()
+                .filter(is_other)
+                .map(|old| format!("{old}\n"))
+                .collect();
+            *part = format!("{kept}{line}\n");
+        }
+        let text = format!("{main}{SECTIONS}{sections}{AUTHENTICATORS}{own}");
+        fs::write(file, text).unwrap();
+    }
+
     /// The lines of its log, since it was started last, that have one of these words.
     fn logged(&self, words: &[&str]) -> Vec<String> {
-        let log = fs::read(self.file("log")).unwrap();
+        let log = fs::read(self.log()).unwrap();
         let log = String::from_utf8_lossy(&log[self.seen..]).into_owned();
         let has_one = |line: &&str| words.iter().any(|word| line.contains(word));
         log.lines().filter(has_one).map(str::to_owned).collect()
@@ -235,6 +303,41 @@ fn is_listened_on(address: SocketAddr) -> bool {
         let mut fields = line.split_whitespace().skip(1);
         fields.next() == Some(&local) && fields.nth(1) == Some(LISTEN)
     })
+}
+
+fn exim_conf(at: &Path, program: &Path, smtp: SocketAddr, settings: &str) -> String {
+    let (at, program, ip, port) = (at.display(), program.display(), smtp.ip(), smtp.port());
+    format!(
+        "\
+keep_environment = LD_PRELOAD : NSS_WRAPPER_PASSWD : NSS_WRAPPER_GROUP
+exim_path = {program}
+spool_directory = {at}/spool
+log_file_path = {at}/logs/%s
+pid_file_path = {at}/spool/exim.pid
+primary_hostname = exim.example.org
+local_interfaces = {ip}
+daemon_smtp_ports = {port}
+host_lookup =
+rfc1413_query_timeout = 0s
+log_selector = +smtp_connection
+tls_advertise_hosts =
+acl_smtp_rcpt = recipient
+{settings}begin acl
+recipient:
+  accept domains = example.org
+  accept hosts = +relay_from_hosts
+  deny message = relay not permitted
+begin routers
+away:
+  driver = accept
+  transport = nowhere
+begin transports
+nowhere:
+  driver = appendfile
+  file = /dev/null
+begin authenticators
+"
+    )
 }
 
 fn main_cf(at: &Path) -> String {
@@ -341,6 +444,12 @@ servers = ["{server}"]
                 }
                 "dovecot.conf" => append(&self.mail.file("dovecot.conf"), &lines),
                 "Postfix's main.cf" => append(&self.mail.file("etc/main.cf"), &lines),
+                "Exim's configuration, before the first \"begin\"" => {
+                    self.mail.set_in_exim(false, &lines)
+                }
+                "Exim's configuration, in its authenticators" => {
+                    self.mail.set_in_exim(true, &lines)
+                }
                 place => {
                     let service = format!(
                         "Postfix's master.cf, below the service on port {}",
@@ -418,7 +527,7 @@ servers = ["{server}"]
             false => 1,
         };
         wait::until("the server to log the end of the sessions", || {
-            let ended = ["Disconnected: ", "disconnect from "];
+            let ended = ["Disconnected: ", "disconnect from ", "closed by QUIT"];
             let lines = self.mail.logged(&ended).len();
             lines >= sessions
         });
