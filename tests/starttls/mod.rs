@@ -10,6 +10,7 @@ mod legacy;
 mod port_25;
 mod sessions;
 mod told;
+mod transparent;
 mod upstream_tls;
 mod words;
 
