@@ -647,6 +647,8 @@ mod tests {
         imaps.handshake("1.3", true, 0.002);
         imaps.handshake("1.2", false, 0.02);
         imaps.handshake_failed("timeout");
+        imaps.starttls("ok");
+        imaps.starttls_injection();
         imaps.selected(0);
         imaps.selected(9);
         imaps.selected(10);

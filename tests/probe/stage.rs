@@ -34,10 +34,11 @@ const NOBODY: u32 = 65_534;
 /// A server whose configuration is text.
 pub(crate) struct Mail {
     kind: Kind,
+    /// Dropped before its folder: one that still runs makes its folders anew.
+    server: Option<Server>,
     folder: TempDir,
     home: Loopback,
     port: u16,
-    server: Option<Server>,
     /// How much of the log was there when it was started last.
     seen: usize,
 }
