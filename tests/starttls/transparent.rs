@@ -2,6 +2,7 @@
 //! proxy's host has to be set to is what it takes, and `check` tells whether it is done.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -105,7 +106,8 @@ fn manual(start: &str) -> String {
 #[test]
 fn a_host_that_is_set_up_as_the_manual_says_connects_from_the_clients_own_address() {
     if !has_namespaces() {
-        eprintln!("not shown here: this host lets nobody make a network namespace (unshare --net)");
+        let why = "not shown here: this host lets nobody make a network namespace (unshare --net)";
+        drop(writeln!(std::io::stderr(), "{why}"));
         return;
     }
     let folder = crate::common::folder();
