@@ -146,6 +146,7 @@ impl Connection<'_> {
             let opened = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
+                    drop(plain);
                     self.refuse(client, &control).await;
                     return Err(SessionError::Handshake(error));
                 }

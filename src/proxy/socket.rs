@@ -145,8 +145,9 @@ impl Socket {
         let ended = async {
             poll_fn(|cx| self.poll_shutdown(cx)).await?;
             for _ in 0..LINGERING.1 {
-                let mut buffer = Buffer::take();
-                if poll_fn(|cx| self.poll_read(cx, buffer.room())).await? == 0 {
+                // No buffer is held while the peer is waited for: many may linger at once.
+                let received = poll_fn(|cx| self.poll_read(cx, Buffer::take().room()));
+                if received.await? == 0 {
                     break;
                 }
             }
