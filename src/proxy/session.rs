@@ -92,8 +92,9 @@ pub(super) async fn serve(
         report: &mut report,
         stage: Stage::Identify,
         counted: None,
+        ending,
     };
-    let outcome = connection.run(stream, ending).await;
+    let outcome = connection.run(stream).await;
     report.finish(&active, &outcome);
 }
 
@@ -106,14 +107,15 @@ pub(super) struct Connection<'a> {
     stage: Stage,
     /// The place in the client's count, kept to the end.
     counted: Option<Counted>,
+    ending: &'a Ending,
 }
 
 impl<'a> Connection<'a> {
     /// The path. Everything before the relay runs in a box of its own, which is gone while
     /// bytes are passed on: an idle connection keeps only what the relay needs.
-    async fn run(&mut self, stream: TcpStream, ending: &Ending) -> Result<(), SessionError> {
+    async fn run(&mut self, stream: TcpStream) -> Result<(), SessionError> {
         let idle = self.active.config.idle_timeout;
-        let mut ended = pin!(ending.wait());
+        let mut ended = pin!(self.ending.wait());
         let mut relay = tokio::select! {
             biased;
             relay = Box::pin(self.establish(stream)) => relay?,
@@ -188,14 +190,20 @@ impl<'a> Connection<'a> {
         self.stage = Stage::Preamble;
         self.report.starttls = Some("none");
         let deadline = Instant::now() + self.active.preamble_timeout;
-        let said = timeout_at(deadline, self.preamble(&mut client)).await;
+        let said = tokio::select! {
+            biased;
+            said = timeout_at(deadline, self.preamble(&mut client)) => said,
+            () = self.ending.wait() => Ok(Err(SessionError::Drained(self.stage))),
+        };
         match said.unwrap_or_else(|_| self.late()) {
             // In boxes of their own: a client that is still in clear costs only what that takes.
             Ok(Said::StartTls) => Box::pin(self.start_tls(client)).await,
             Ok(Said::Forward(forward)) => Box::pin(self.go_on_in_clear(client, forward)).await,
             Err(error) => {
                 match error {
-                    SessionError::Timeout(_) => self.refuse_in_clear(&mut client, &error).await,
+                    SessionError::Timeout(_) | SessionError::Drained(_) => {
+                        self.refuse_in_clear(&mut client, &error).await;
+                    }
                     // Its last word was among the answers.
                     SessionError::Preamble(_) => client.linger().await,
                     _ => {}
@@ -507,9 +515,9 @@ impl<'a> Connection<'a> {
             SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),
             SessionError::Timeout(Stage::Preamble) => Some(mail::timed_out(protocol, hostname)),
             SessionError::Connect(ConnectError::Refused(words)) => Some(format!("{words}\r\n")),
-            SessionError::Connect(_) | SessionError::Guard(GuardError::Server) => {
-                Some(mail::unavailable(protocol, hostname))
-            }
+            SessionError::Connect(_)
+            | SessionError::Guard(GuardError::Server)
+            | SessionError::Drained(Stage::Preamble) => Some(mail::unavailable(protocol, hostname)),
             _ => None,
         }
     }

@@ -61,6 +61,20 @@ fn a_client_gets_no_more_connections_than_it_may() {
 }
 
 #[test]
+fn a_client_in_clear_is_told_when_the_proxy_ends() {
+    let configuration = "[limits]\ndrain_timeout = \"0s\"\n".to_owned()
+        + &listener("clear", "imap", "tls = \"starttls\"");
+    let proxy = start(&configuration);
+    let mut client = connect(proxy.address("clear"), CLIENT).unwrap();
+    let mut greeting = [0; 4];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"* OK");
+    proxy.stop();
+    let said = words(&mut client);
+    assert!(said.contains("\r\n* BYE [UNAVAILABLE] "), "{said}");
+}
+
+#[test]
 fn beyond_the_limit_of_connections_clients_wait() {
     let proxy = limited("connections = 2");
     let to = proxy.address("tls");
