@@ -77,6 +77,11 @@ impl ClientCapabilities {
         self.0 == 0
     }
 
+    /// Whether some kind of key is in both sets.
+    pub(super) fn shares(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Whether such a client can verify a signature of such a key.
     pub fn can_verify(self, key: KeyType) -> bool {
         let kind = match key {

@@ -5,15 +5,17 @@
 //! certificates is better is decided in `candidate`; how the index came to be, and when it
 //! is replaced, is the store's matter.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use rustls_pki_types::UnixTime;
 
+use crate::cert::best::Best;
 use crate::cert::candidate::{Candidate, compare};
-use crate::cert::timeline::Timeline;
+use crate::cert::ordered::Ordered;
+use crate::cert::rank::{seconds, unix_time};
+use crate::cert::table::Table;
 use crate::cert::{ClientCapabilities, Credential, DnsName, Matched, NamePattern, Order, Rank};
 
 /// What happens to a name that no certificate matches.
@@ -63,28 +65,37 @@ pub enum Selected<'i> {
     NoUsableKey,
 }
 
-/// Certificates that carry one name; nearly always one to three.
-type Bucket = Vec<Arc<Credential>>;
-
-/// All candidates by name; immutable.
+/// All candidates by name; a value: a change makes another index, and shares with it all that
+/// is the same in both.
 ///
 /// A choice looks into two buckets and compares what lies in them. What is served when
-/// nothing in there is usable is known beforehand for every second (see `timeline`), or
-/// looked up under the names of the default certificate: its cost is bounded by what one
-/// certificate can carry, whatever clients ask for.
-#[derive(Debug)]
+/// nothing in there is usable is found at once for every second (see `best`), or looked up
+/// under the names of the default certificate: its cost is bounded by what one certificate can
+/// carry, whatever clients ask for.
+#[derive(Clone, Debug)]
 pub struct CertIndex {
     /// In the order of NAME.
-    credentials: Vec<Arc<Credential>>,
-    exact: HashMap<Box<str>, Bucket>,
+    credentials: Ordered,
+    exact: Table<Box<str>>,
     /// By what stands right of `*.`.
-    wildcard: HashMap<Box<str>, Bucket>,
-    addresses: HashMap<IpAddr, Bucket>,
+    wildcard: Table<Box<str>>,
+    addresses: Table<IpAddr>,
     /// The certificate named as default, if it is there.
     default: Option<Arc<Credential>>,
     /// The best of all, by each kind of key that a client may be able to verify.
-    best: [Timeline; ClientCapabilities::EACH.len()],
+    best: [Best; ClientCapabilities::EACH.len()],
     order: Order,
+}
+
+/// What is different in the next index, see [`CertIndex::with`].
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// NAMEs of certificates that go; one that is not in the index is passed over.
+    pub removed: Vec<String>,
+    /// Certificates that come, each in the place of what has its NAME now.
+    pub added: Vec<Arc<Credential>>,
+    /// NAME of the default certificate from then on (not only if it is another).
+    pub default: Option<String>,
 }
 
 /// What carries the name that is asked for.
@@ -116,33 +127,100 @@ impl<'i> Matches<'i> {
 }
 
 impl CertIndex {
-    /// Builds the index. `default` is the NAME of the default certificate.
-    pub fn new(mut credentials: Vec<Arc<Credential>>, default: Option<&str>, order: Order) -> Self {
-        credentials.sort_by(|a, b| a.name.cmp(&b.name));
+    /// Builds the index. `default` is the NAME of the default certificate. Of credentials with
+    /// the same NAME the last one counts.
+    pub fn new(credentials: Vec<Arc<Credential>>, default: Option<&str>, order: Order) -> Self {
+        let credentials = Ordered::new(credentials, by_name);
         let mut index = Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            addresses: HashMap::new(),
+            exact: Table::default(),
+            wildcard: Table::default(),
+            addresses: Table::default(),
             default: None,
             best: ClientCapabilities::EACH.map(|kind| best_of_kind(&credentials, kind)),
             order,
-            credentials,
+            credentials: credentials.clone(),
         };
-        for credential in &index.credentials {
-            for name in &credential.certificate.names {
-                let (names, key) = match name {
-                    NamePattern::Exact(name) => (&mut index.exact, name),
-                    NamePattern::Wildcard(parent) => (&mut index.wildcard, parent),
-                };
-                put(names.entry(key.as_str().into()).or_default(), credential);
-            }
-            for address in &credential.certificate.addresses {
-                let address = address.to_canonical();
-                put(index.addresses.entry(address).or_default(), credential);
+        for credential in credentials.iter() {
+            index.put_names(credential);
+        }
+        index.set_default(default);
+        index
+    }
+
+    /// The next index: this one but for `changes`. Its cost is in proportion to the names that
+    /// come and go, whatever the size of the index, and so is that of dropping the old one
+    /// while the new one is there. It answers as [`Self::new`] would with the same credentials.
+    ///
+    /// ```ignore
+    /// let next = live.load().with(&changes);
+    /// live.publish(next);
+    /// ```
+    #[must_use]
+    pub fn with(&self, changes: &Changes) -> Self {
+        let mut next = self.clone();
+        for name in &changes.removed {
+            next.take(name);
+        }
+        for credential in &changes.added {
+            next.take(&credential.name);
+            next.put(credential);
+        }
+        next.set_default(changes.default.as_deref());
+        next
+    }
+
+    fn put(&mut self, credential: &Arc<Credential>) {
+        self.credentials.insert(credential);
+        if let Some(best) = self.best_like(credential) {
+            best.insert(credential);
+        }
+        self.put_names(credential);
+    }
+
+    fn take(&mut self, name: &str) {
+        let Some(credential) = self.get(name).cloned() else {
+            return;
+        };
+        self.credentials.remove(&credential);
+        if let Some(best) = self.best_like(&credential) {
+            best.remove(&credential);
+        }
+        for name in &credential.certificate.names {
+            match name {
+                NamePattern::Exact(name) => self.exact.remove(name.as_str(), &credential),
+                NamePattern::Wildcard(parent) => {
+                    self.wildcard.remove(parent.as_str(), &credential);
+                }
             }
         }
-        index.default = default.and_then(|name| index.get(name)).cloned();
-        index
+        for address in &credential.certificate.addresses {
+            self.addresses.remove(&address.to_canonical(), &credential);
+        }
+    }
+
+    fn put_names(&mut self, credential: &Arc<Credential>) {
+        for name in &credential.certificate.names {
+            match name {
+                NamePattern::Exact(name) => self.exact.insert(name.as_str().into(), credential),
+                NamePattern::Wildcard(parent) => {
+                    self.wildcard.insert(parent.as_str().into(), credential);
+                }
+            }
+        }
+        for address in &credential.certificate.addresses {
+            self.addresses.insert(address.to_canonical(), credential);
+        }
+    }
+
+    fn best_like(&mut self, credential: &Credential) -> Option<&mut Best> {
+        let key = credential.certificate.key_type;
+        let mut kinds = ClientCapabilities::EACH.into_iter().zip(&mut self.best);
+        let like = kinds.find(|(kind, _)| kind.can_verify(key));
+        like.map(|(_, best)| best)
+    }
+
+    fn set_default(&mut self, name: Option<&str>) {
+        self.default = name.and_then(|name| self.get(name)).cloned();
     }
 
     /// Chooses a certificate. Takes no lock and allocates nothing.
@@ -168,7 +246,7 @@ impl CertIndex {
         match (query.server_name.or(query.assumed), query.local) {
             (Some(name), _) => self.carriers(name),
             (None, Some(address)) => Matches {
-                exact: bucket(self.addresses.get(&address.to_canonical())),
+                exact: self.addresses.get(&address.to_canonical()),
                 wildcard: &[],
             },
             (None, None) => Matches::default(),
@@ -177,8 +255,10 @@ impl CertIndex {
 
     fn carriers(&self, name: &DnsName) -> Matches<'_> {
         Matches {
-            exact: bucket(self.exact.get(name.as_str())),
-            wildcard: bucket(name.parent().and_then(|parent| self.wildcard.get(parent))),
+            exact: self.exact.get(name.as_str()),
+            wildcard: name
+                .parent()
+                .map_or(&[], |parent| self.wildcard.get(parent)),
         }
     }
 
@@ -218,8 +298,27 @@ impl CertIndex {
     }
 
     fn best_of_all(&self, client: ClientCapabilities, now: UnixTime) -> Option<Candidate<'_>> {
-        let best_of_each_kind = self.best.iter().filter_map(|timeline| timeline.at(now));
+        let best_of_each_kind = self.best_for(client).filter_map(|best| best.at(now));
         self.best(best_of_each_kind, client)
+    }
+
+    /// The best of each kind of key that `client` can verify.
+    fn best_for(&self, client: ClientCapabilities) -> impl Iterator<Item = &Best> {
+        let kinds = ClientCapabilities::EACH.into_iter().zip(&self.best);
+        kinds
+            .filter(move |(kind, _)| client.shares(*kind))
+            .map(|(_, best)| best)
+    }
+
+    /// The next second after `now` at which [`Self::best_of_all`] or its standing is another.
+    fn best_of_all_changes(&self, client: ClientCapabilities, now: UnixTime) -> Option<UnixTime> {
+        let best = self.best_of_all(client, now)?;
+        let own = best.credential.standing.next_change(now);
+        let limit = own.map_or(i64::MAX, seconds);
+        let challenged = self.best_for(client).fold(limit, |limit, kind| {
+            kind.challenge(&best, seconds(now), limit)
+        });
+        unix_time(challenged).filter(|_| challenged < i64::MAX)
     }
 
     /// Certificates that carry one of the names of `credential`. None of these names was
@@ -233,7 +332,7 @@ impl CertIndex {
             NamePattern::Exact(name) => self.carriers(name),
             NamePattern::Wildcard(parent) => Matches {
                 exact: &[],
-                wildcard: bucket(self.wildcard.get(parent.as_str())),
+                wildcard: self.wildcard.get(parent.as_str()),
             },
         });
         let by_address = credential
@@ -241,7 +340,7 @@ impl CertIndex {
             .addresses
             .iter()
             .map(|address| Matches {
-                exact: bucket(self.addresses.get(&address.to_canonical())),
+                exact: self.addresses.get(&address.to_canonical()),
                 wildcard: &[],
             });
         by_name
@@ -265,19 +364,23 @@ impl CertIndex {
                 .min();
         }
         let default = self.default_candidate(now)?;
-        let for_ever = self.default.is_some() && usable(&default);
-        if for_ever || self.refuses(query, matches) {
+        let named = self.default.is_some();
+        if (named && usable(&default)) || self.refuses(query, matches) {
             return None;
+        }
+        let default_changes = match named {
+            true => None,
+            false => self.best_of_all_changes(ClientCapabilities::ALL, now),
+        };
+        if usable(&default) {
+            return default_changes;
         }
         let relatives = self.relatives(default.credential, now);
         relatives
             .filter(usable)
             .filter_map(change)
-            .chain(
-                self.best
-                    .iter()
-                    .filter_map(|timeline| timeline.next_change(now)),
-            )
+            .chain(default_changes)
+            .chain(self.best_of_all_changes(query.client, now))
             .min()
     }
 
@@ -287,16 +390,23 @@ impl CertIndex {
     }
 
     /// Every credential, in the order of NAME.
-    pub fn credentials(&self) -> &[Arc<Credential>] {
-        &self.credentials
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.credentials.iter()
+    }
+
+    /// Number of credentials.
+    pub fn len(&self) -> usize {
+        self.credentials.len()
+    }
+
+    /// Whether there is no credential.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The credential of this NAME.
     pub fn get(&self, name: &str) -> Option<&Arc<Credential>> {
-        let found = self
-            .credentials
-            .binary_search_by(|other| (*other.name).cmp(name));
-        self.credentials.get(found.ok()?)
+        self.credentials.find(|other| (*other.name).cmp(name))
     }
 
     /// What is served for rank 9 at `now`, whoever asks.
@@ -310,343 +420,14 @@ impl CertIndex {
     }
 }
 
-fn best_of_kind(credentials: &[Arc<Credential>], kind: ClientCapabilities) -> Timeline {
+fn by_name(a: &Arc<Credential>, b: &Arc<Credential>) -> Ordering {
+    a.name.cmp(&b.name)
+}
+
+fn best_of_kind(credentials: &Ordered, kind: ClientCapabilities) -> Best {
     let of_kind = |credential: &&Arc<Credential>| kind.can_verify(credential.certificate.key_type);
-    let credentials: Vec<_> = credentials.iter().filter(of_kind).collect();
-    Timeline::of(&credentials)
-}
-
-/// Certificates are put in one after the other, so a name that one carries twice shows in
-/// the last place.
-fn put(bucket: &mut Bucket, credential: &Arc<Credential>) {
-    if bucket
-        .last()
-        .is_none_or(|last| !Arc::ptr_eq(last, credential))
-    {
-        bucket.push(Arc::clone(credential));
-    }
-}
-
-fn bucket(found: Option<&Bucket>) -> &[Arc<Credential>] {
-    found.map_or(&[], Vec::as_slice)
-}
-
-/// The index in use: read by handshakes without a lock, swapped whole by the store.
-#[derive(Clone, Debug)]
-pub struct LiveIndex(Arc<ArcSwap<CertIndex>>);
-
-impl LiveIndex {
-    /// A live index that holds `index`.
-    pub fn new(index: CertIndex) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(index)))
-    }
-
-    /// The index now in use.
-    pub fn load(&self) -> arc_swap::Guard<Arc<CertIndex>> {
-        self.0.load()
-    }
-
-    /// Makes `index` the one that the next ClientHello sees.
-    pub fn publish(&self, index: CertIndex) {
-        self.0.store(Arc::new(index));
-    }
+    Best::of(credentials.iter().filter(of_kind).cloned().collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cert::samples::{Ask, Sample, answer, at, load, sample};
-    use crate::cert::{ClientKind, KeyType};
-
-    const RSA: KeyType = KeyType::Rsa(2048);
-
-    fn index(samples: &[Sample], default: &str) -> CertIndex {
-        CertIndex::new(load(samples), Some(default), Order::Kerio)
-    }
-
-    /// One certificate for each line of the table, and the default.
-    fn nine() -> Vec<Sample> {
-        let expired = |name, names| sample(name, names).period(0, 1400);
-        vec![
-            sample("exact-trusted", &["mail.x"]).trusted(),
-            sample("exact-self-signed", &["mail.x"]).self_signed(),
-            sample("exact-valid", &["mail.x"]),
-            expired("exact-expired", &["mail.x"]),
-            sample("wildcard-trusted", &["*.x"]).trusted(),
-            sample("wildcard-self-signed", &["*.x"]).self_signed(),
-            sample("wildcard-valid", &["*.x"]),
-            expired("wildcard-expired", &["*.x"]),
-            sample("default", &["else.example"]).trusted(),
-        ]
-    }
-
-    #[test]
-    fn the_nine_lines_in_both_orders() {
-        let kerio = [0, 1, 2, 3, 4, 5, 6, 7, 8];
-        let safe = [0, 1, 2, 4, 5, 6, 3, 7, 8];
-        for (order, lines) in [(Order::Kerio, kerio), (Order::Safe, safe)] {
-            for served in 0..lines.len() {
-                let left: Vec<_> = lines[served..]
-                    .iter()
-                    .map(|&line| nine()[line].load())
-                    .collect();
-                let index = CertIndex::new(left, Some("default"), order);
-                let line = lines[served];
-                let name = &nine()[line].name;
-                let selected = answer(&index, &Ask::name("mail.x"), 1500);
-                assert!(
-                    selected.starts_with(&format!("{name} {}", line + 1)),
-                    "{selected}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn names_match_as_presented_identifiers_do() {
-        let index = index(&nine(), "default");
-        for (name, served) in [
-            ("mail.x", "exact-trusted 1 exact"),
-            ("www.x", "wildcard-trusted 5 wildcard"),
-            ("x", "default 9 default"),
-            ("a.b.x", "default 9 default"),
-            ("else.example", "default 1 exact"),
-            ("a.else.example", "default 9 default"),
-            ("-", "default 9 default"),
-        ] {
-            assert_eq!(answer(&index, &Ask::name(name), 1500), served, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_staged_for_tomorrow_waits_for_its_second() {
-        let staged = sample("staged", &["mail.x"]).period(1600, 9999).trusted();
-        let wildcard = sample("wildcard", &["*.x"]).period(0, 1549);
-        let index = index(
-            &[staged, wildcard, sample("default", &[]).trusted()],
-            "default",
-        );
-        for (now, served) in [
-            (1549, "wildcard 7 wildcard"),
-            (1550, "wildcard 8 wildcard"),
-            (1599, "wildcard 8 wildcard"),
-            (1600, "staged 1 exact"),
-            (10_000, "staged 4 exact"),
-            (1599, "wildcard 8 wildcard"),
-        ] {
-            assert_eq!(
-                answer(&index, &Ask::name("mail.x"), now),
-                served,
-                "at {now}"
-            );
-        }
-        let staged = sample("staged", &["mail.x"]).period(1600, 9999);
-        let wildcard = sample("wildcard", &["*.x"]).period(1600, 9999);
-        let default = sample("default", &[]).trusted();
-        let index = self::index(&[wildcard.clone(), staged, default.clone()], "default");
-        assert_eq!(answer(&index, &Ask::name("mail.x"), 1500), "staged 9 exact");
-        let index = self::index(&[wildcard, default], "default");
-        assert_eq!(
-            answer(&index, &Ask::name("mail.x"), 1500),
-            "wildcard 9 wildcard"
-        );
-    }
-
-    #[test]
-    fn an_intermediate_that_expires_demotes_by_itself() {
-        let mut first = sample("first", &["mail.x"]).period(1001, 1999);
-        first.trusted = Some((1001, 1499));
-        let index = index(&[first, sample("second", &["mail.x"]).trusted()], "first");
-        assert_eq!(answer(&index, &Ask::name("mail.x"), 1499), "first 1 exact");
-        assert_eq!(answer(&index, &Ask::name("mail.x"), 1500), "second 1 exact");
-    }
-
-    #[test]
-    fn a_client_gets_the_best_that_it_can_verify() {
-        let samples = [
-            sample("ecdsa", &["mail.x"]).trusted(),
-            sample("rsa", &["mail.x"]).key(RSA),
-            sample("rsa-wildcard", &["*.x"]).key(RSA).trusted(),
-            sample("ed25519", &["ed.x"]).key(KeyType::Ed25519).trusted(),
-            sample("default", &["home.x"]).trusted(),
-            sample("home-valid", &["home.x"]).key(RSA),
-            sample("home-trusted", &["home.x"])
-                .key(RSA)
-                .period(0, 1700)
-                .trusted(),
-        ];
-        let all = index(&samples, "default");
-        let one_wildcard = index(&samples[..5], "default");
-        let nothing_but_ecdsa = index(&samples[..1], "ecdsa");
-        let empty = index(&[], "default");
-        for (index, name, kind, served) in [
-            (&all, "mail.x", ClientKind::Modern, "ecdsa 1 exact"),
-            (&all, "mail.x", ClientKind::Tls12, "ecdsa 1 exact"),
-            (&all, "mail.x", ClientKind::RsaOnly, "rsa 3 exact"),
-            (&all, "mail.x", ClientKind::EcdsaOnly, "ecdsa 1 exact"),
-            (&all, "ed.x", ClientKind::Modern, "ed25519 1 exact"),
-            (&all, "ed.x", ClientKind::Tls12, "rsa-wildcard 5 wildcard"),
-            // Known, but with no key for this client: the default, which it can verify.
-            (&all, "ed.x", ClientKind::EcdsaOnly, "default 9 default"),
-            // The default is ECDSA: another one for its name, the wildcard being one of them.
-            (&all, "y", ClientKind::RsaOnly, "rsa-wildcard 9 default"),
-            (
-                &one_wildcard,
-                "y",
-                ClientKind::RsaOnly,
-                "rsa-wildcard 9 default",
-            ),
-            (
-                &nothing_but_ecdsa,
-                "y",
-                ClientKind::RsaOnly,
-                "no-usable-key",
-            ),
-            (
-                &nothing_but_ecdsa,
-                "mail.x",
-                ClientKind::RsaOnly,
-                "no-usable-key",
-            ),
-            (&empty, "mail.x", ClientKind::Modern, "no-usable-key"),
-            (&empty, "-", ClientKind::Modern, "no-usable-key"),
-        ] {
-            let ask = Ask::name(name).client(kind);
-            assert_eq!(answer(index, &ask, 1500), served, "{name} {kind}");
-        }
-    }
-
-    #[test]
-    fn a_default_that_the_client_cannot_verify_is_stood_in_for() {
-        let ask = Ask::name("unknown.example").client(ClientKind::RsaOnly);
-        let default = sample("default", &["home.x"]).trusted();
-        let by_address = sample("by-address", &["z"]).key(RSA).address("192.0.2.1");
-        let relative = sample("relative", &["home.x"]).key(RSA).period(0, 1400);
-        let stranger = sample("stranger", &["z"]).key(RSA).trusted();
-        let self_signed = sample("self-signed", &["z"]).key(RSA).self_signed();
-        let all = [default, relative, stranger, self_signed, by_address];
-        let [default, relative, stranger, self_signed, by_address] = &all;
-        let with_address = default.clone().address("::ffff:192.0.2.1");
-        for (samples, served) in [
-            // One for the default's names wins, though strangers stand better.
-            (vec![default, relative, stranger], "relative 9 default"),
-            (
-                vec![&with_address, by_address, stranger],
-                "by-address 9 default",
-            ),
-            (vec![default, by_address, stranger], "stranger 9 default"),
-            (
-                vec![default, self_signed, by_address],
-                "self-signed 9 default",
-            ),
-        ] {
-            let samples: Vec<_> = samples.into_iter().cloned().collect();
-            assert_eq!(answer(&index(&samples, "default"), &ask, 1500), served);
-        }
-    }
-
-    #[test]
-    fn a_default_that_is_not_there_is_the_best_of_all() {
-        let samples = [
-            sample("expired", &["a.x"]).trusted().period(0, 1400),
-            sample("self-signed", &["b.x"]).self_signed(),
-            sample("trusted", &["c.x"]).trusted().key(KeyType::Ed25519),
-            sample("staged", &["d.x"]).period(2500, 9999),
-        ];
-        let index = index(&samples, "gone");
-        for (now, served) in [
-            (500, "expired"),
-            (1500, "trusted"),
-            (2000, "trusted"),
-            (2500, "staged"),
-        ] {
-            let default = index.default_at(at(now)).map(|default| &*default.name);
-            assert_eq!(default, Some(served), "at {now}");
-            let ask = Ask::name("unknown.example");
-            assert_eq!(answer(&index, &ask, now), format!("{served} 9 default"));
-        }
-        let named = self::index(&samples, "staged");
-        assert_eq!(answer(&named, &Ask::name("-"), 1500), "staged 9 default");
-    }
-
-    #[test]
-    fn a_name_that_nothing_matches_may_be_refused() {
-        let samples = [
-            sample("ecdsa", &["mail.x"]).address("192.0.2.1"),
-            sample("rsa", &["other.x"]).key(RSA),
-        ];
-        let index = index(&samples, "ecdsa");
-        let refusing = |name: &str| Ask {
-            unknown_name: UnknownName::Reject,
-            ..Ask::name(name)
-        };
-        let rsa_only = |name| refusing(name).client(ClientKind::RsaOnly);
-        let assuming = |ask| Ask {
-            assumed: Ask::name("unknown.x").server_name,
-            ..ask
-        };
-        for (ask, served) in [
-            (refusing("unknown.x"), "rejected"),
-            (rsa_only("unknown.x"), "rejected"),
-            (refusing("mail.x"), "ecdsa 3 exact"),
-            // Known, though this client cannot verify its key.
-            (rsa_only("mail.x"), "rsa 9 default"),
-            // No name was sent.
-            (refusing("-"), "ecdsa 9 default"),
-            (assuming(refusing("-")), "ecdsa 9 default"),
-            (rsa_only("-"), "rsa 9 default"),
-        ] {
-            assert_eq!(answer(&index, &ask, 1500), served, "{ask:?}");
-        }
-        let empty = CertIndex::new(Vec::new(), None, Order::Kerio);
-        assert_eq!(answer(&empty, &refusing("unknown.x"), 1500), "rejected");
-        assert_eq!(answer(&empty, &refusing("-"), 1500), "no-usable-key");
-    }
-
-    #[test]
-    fn without_a_name_the_hostname_is_assumed_or_the_address_looked_up() {
-        let samples = [
-            sample("four", &[]).address("192.0.2.1"),
-            sample("six", &[]).address("2001:db8::1").trusted(),
-            sample("home", &["home.x"]),
-            sample("default", &["else.example"]),
-        ];
-        let index = index(&samples, "default");
-        let ask = |sent: &str, assumed: &str, local: &str| Ask {
-            assumed: Ask::name(assumed).server_name,
-            local: local.parse().ok(),
-            ..Ask::name(sent)
-        };
-        for (ask, served) in [
-            (ask("-", "-", "192.0.2.1"), "four 3 exact"),
-            (ask("-", "-", "::ffff:192.0.2.1"), "four 3 exact"),
-            (ask("-", "-", "2001:db8::1"), "six 1 exact"),
-            (ask("-", "-", "192.0.2.9"), "default 9 default"),
-            (ask("-", "-", "-"), "default 9 default"),
-            (ask("-", "home.x", "192.0.2.1"), "home 3 exact"),
-            (ask("-", "unknown.x", "192.0.2.1"), "default 9 default"),
-            (
-                ask("else.example", "home.x", "192.0.2.1"),
-                "default 3 exact",
-            ),
-            (ask("unknown.x", "home.x", "192.0.2.1"), "default 9 default"),
-        ] {
-            assert_eq!(answer(&index, &ask, 1500), served, "{ask:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_index_says_of_itself() {
-        let samples = [
-            sample("b", &["mail.x", "*.x", "mail.x"]).address("192.0.2.1"),
-            sample("a", &["mail.x", "*.y"]).address("::ffff:192.0.2.1"),
-        ];
-        let index = index(&samples, "b");
-        assert_eq!(index.names(), 4);
-        let names: Vec<_> = index.credentials().iter().map(|it| &*it.name).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(index.get("b").map(|it| &*it.name), Some("b"));
-        assert!(index.get("c").is_none());
-        assert_eq!(index.default_at(at(1500)).map(|it| &*it.name), Some("b"));
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! socket, or reads a clock.
 
 mod algorithm;
+mod best;
 mod candidate;
 mod capabilities;
 mod certificate;
@@ -15,17 +16,19 @@ mod fingerprint;
 mod index;
 mod issue;
 mod key;
+mod live;
 mod name;
 #[cfg(test)]
 mod oracle;
+mod ordered;
 mod path;
 mod presented;
 mod rank;
 #[cfg(test)]
 mod samples;
+mod table;
 #[cfg(test)]
 pub(crate) mod testing;
-mod timeline;
 mod trust;
 
 pub use capabilities::{ClientCapabilities, ClientKind, UnknownClientKind};
@@ -34,9 +37,10 @@ pub use chain::{Bundle, ChainError, chain_pem, read_bundle};
 pub use credential::{Credential, CredentialError, Problem, ProblemCode};
 pub use explain::{Explanation, Lost, NextChange, Outcome, Winner};
 pub use fingerprint::{hex, sha256};
-pub use index::{CertIndex, LiveIndex, Query, Selected, Selection, UnknownName};
+pub use index::{CertIndex, Changes, Query, Selected, Selection, UnknownName};
 pub use issue::{IssueError, KeyAlgorithm, NewCertificate, Subject, self_signed};
 pub use key::{KeyError, KeyType, PrivateKey};
+pub use live::LiveIndex;
 pub use name::{DnsName, NameError, NamePattern};
 pub use rank::{Matched, Order, Rank, Standing, StandingKind, Validity};
 pub use trust::{AnchorSource, TrustAnchors};

@@ -86,6 +86,20 @@ impl Validity {
 }
 
 impl StandingKind {
+    /// All, best first.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Trusted,
+        Self::SelfSigned,
+        Self::Valid,
+        Self::Expired,
+        Self::NotYetValid,
+    ];
+
+    /// Place in [`Self::ALL`].
+    pub(super) fn place(self) -> usize {
+        self as usize
+    }
+
     /// The name used in documents, metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -131,7 +131,6 @@ fn compare(
 ) -> Result<Served, TryError> {
     let name = index
         .credentials()
-        .iter()
         .find(|credential| credential.certificate.der == shown.certificate)
         .map_or("a stranger", |credential| &credential.name);
     expect(name == case.name, case.name, name)?;

@@ -42,7 +42,7 @@ impl Context {
     pub fn expires_next(&self) -> Option<api::Expiry> {
         let now = api::Timestamp::from(self.clock.now());
         let index = self.live.load();
-        let credentials = index.credentials().iter();
+        let credentials = index.credentials();
         credentials
             .map(|credential| api::Expiry {
                 name: credential.name.to_string(),
