@@ -202,11 +202,11 @@ fn push_tlv(out: &mut Vec<u8>, start: usize, kind: u8, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// The value of PP2_TYPE_SSL. `verify` is what HAProxy sends for a client without a certificate:
-/// zero, with neither PP2_CLIENT_CERT bit. Dovecot takes the session as secured by PP2_CLIENT_SSL
-/// alone, and reads `verify` only beside one of those bits.
+/// The value of PP2_TYPE_SSL. `verify` is zero for a client with a certificate that was verified,
+/// and for no other (section 2.2.6): some receivers look at nothing else. Dovecot takes the
+/// session as secured by PP2_CLIENT_SSL alone.
 fn ssl_value(ssl: SslInfo<'_>) -> Vec<u8> {
-    let mut value = vec![CLIENT_SSL, 0, 0, 0, 0];
+    let mut value = vec![CLIENT_SSL, 0, 0, 0, 1];
     push_tlv(&mut value, 0, SUBTYPE_SSL_VERSION, ssl.version.as_bytes());
     push_tlv(&mut value, 0, SUBTYPE_SSL_CIPHER, ssl.cipher.as_bytes());
     value
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_bytes_that_are_written() {
-        let ssl = b"\x20\0\x13\x01\0\0\0\0\x21\0\x07TLSv1.3\x23\0\x01C";
+        let ssl = b"\x20\0\x13\x01\0\0\0\x01\x21\0\x07TLSv1.3\x23\0\x01C";
         let expected = [
             &IPV4[..],
             ssl,
