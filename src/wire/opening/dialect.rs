@@ -42,6 +42,8 @@ pub(super) enum Meaning {
 pub(super) enum Verdict {
     Yes,
     No,
+    /// A no for good, to the client of whom it was told.
+    Unwelcome,
     /// The server ends the connection.
     Gone,
 }

@@ -266,7 +266,8 @@ impl Opening {
             (Asked::Client, Verdict::No | Verdict::Gone) => {
                 return Err(OpeningError::ClientRefused(self.answer.quoted()));
             }
-            (Asked::Greeting, Verdict::No)
+            (_, Verdict::Unwelcome)
+            | (Asked::Greeting, Verdict::No)
             | (Asked::Greeting | Asked::Capabilities | Asked::Hello, Verdict::Gone) => {
                 return Err(OpeningError::Refused(self.answer.quoted()));
             }

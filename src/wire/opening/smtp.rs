@@ -33,6 +33,9 @@ impl Dialect for Smtp {
             b"421" => Verdict::Gone,
             // A refusal is passed on: to a client that waits for an answer this would be consent.
             [b'2' | b'3', ..] if asked == Asked::Greeting => return Meaning::Strange,
+            [b'5', ..] if asked == Asked::Client && !is_about_us(answer.line()) => {
+                Verdict::Unwelcome
+            }
             _ => Verdict::No,
         })
     }
@@ -91,6 +94,20 @@ impl Dialect for Smtp {
     fn banner(&self, opened: &Opened) -> String {
         let text = opened.greeting.get(4..).unwrap_or_default();
         behind_first_word(text)
+    }
+}
+
+/// Whether a refusal of XCLIENT is of the command, or of us who say it, and not the greeting that
+/// the client gets (Postfix's `XCLIENT_README`): this is for its administrator to mend, and no
+/// reason for a client to give its message up. 550 stands for either, and then the enhanced code
+/// tells.
+fn is_about_us(line: &[u8]) -> bool {
+    match line {
+        [b'5', b'0', ..] => true,
+        [b'5', b'5', b'0', rest @ ..] => {
+            !rest.starts_with(b" 5.") || rest.starts_with(b" 5.7.0 ") || rest == b" 5.7.0"
+        }
+        _ => false,
     }
 }
 
