@@ -12,6 +12,7 @@ pub(super) fn check(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_
     verification(upstream);
     transparent(upstream);
     ports(upstream, listeners);
+    shared_ports(upstream, listeners);
     encryption(upstream, listeners);
     in_the_protocol(upstream, listeners);
 }
@@ -133,6 +134,39 @@ fn ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
             );
             upstream.table.warning(at, message);
         }
+    }
+}
+
+/// A port, or a socket, that speaks one protocol, behind listeners of two.
+fn shared_ports(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
+    let spoken = |l: &ListenerTable<'_>| match l.protocol {
+        // One language.
+        Some(Protocol::Submission) => Some(Protocol::Smtp),
+        // Anything.
+        Some(Protocol::Tcp) => None,
+        protocol => protocol,
+    };
+    let mut mail = listeners.iter().filter(|l| spoken(l).is_some());
+    let Some(first) = mail.next() else { return };
+    let Some(other) = mail.find(|l| spoken(l) != spoken(first)) else {
+        return;
+    };
+    let name = |l: &ListenerTable<'_>| {
+        let protocol = l.protocol.map_or("", Protocol::as_str);
+        format!("{} (protocol {protocol})", l.table.title())
+    };
+    for server in &upstream.servers {
+        if matches!(server.get_ref(), ServerAddress::Tcp { port: None, .. }) {
+            continue;
+        }
+        let message = format_args!(
+            "server \"{}\" speaks one protocol, and stands behind {} and {}; expected an upstream \
+             for each",
+            server.get_ref(),
+            name(first),
+            name(other),
+        );
+        upstream.table.warning(server.span().start, message);
     }
 }
 
