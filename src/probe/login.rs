@@ -75,7 +75,15 @@ fn pop3(capabilities: &[String]) -> Login {
 }
 
 fn submission(capabilities: &[String]) -> Login {
-    match behind(capabilities, "AUTH") {
+    // Before RFC 2554 it was `AUTH=`, and some have nothing else.
+    let old = || {
+        let mut entries = capabilities.iter();
+        entries.find_map(|entry| {
+            let (word, mechanisms) = entry.split_at_checked("AUTH=".len())?;
+            word.eq_ignore_ascii_case("AUTH=").then_some(mechanisms)
+        })
+    };
+    match behind(capabilities, "AUTH").or_else(old) {
         Some("") => Login::Hidden("AUTH without a mechanism".to_owned()),
         Some(mechanisms) => Login::Offered(format!("AUTH {mechanisms}")),
         None => Login::Hidden("EHLO has no AUTH".to_owned()),
@@ -103,7 +111,7 @@ mod tests {
         use MailProtocol::{Imap, ManageSieve, Pop3, Smtp, Submission};
 
         let offered = |ways: &str| Login::Offered(ways.to_owned());
-        let cases: [(MailProtocol, &[&str], Login); 14] = [
+        let cases: [(MailProtocol, &[&str], Login); 15] = [
             (
                 Imap,
                 &["IMAP4rev1", "AUTH=PLAIN"],
@@ -135,6 +143,11 @@ mod tests {
                 Submission,
                 &["AUTH PLAIN LOGIN"],
                 offered("AUTH PLAIN LOGIN"),
+            ),
+            (
+                Submission,
+                &["SIZE", "auth=LOGIN PLAIN"],
+                offered("AUTH LOGIN PLAIN"),
             ),
             (
                 Submission,
