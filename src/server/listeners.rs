@@ -218,11 +218,8 @@ impl Listeners {
                 }
                 for server in 0..config.servers.len() {
                     let (upstream, own_name) = (Arc::clone(upstream), Arc::clone(&own_name));
-                    let watch = upstream.watch(server, protocol, untouched, own_name);
                     let stop = self.watching.clone();
-                    let part = async move {
-                        stop.run_until_cancelled(watch).await;
-                    };
+                    let part = upstream.watch(server, protocol, untouched, own_name, stop);
                     let name = format!("health checks of upstream {}", config.name);
                     shared.parts.spawn(&name, self.watching.clone(), part);
                 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Protocol;
-use crate::proxy::upstream::reach::Failure;
+use crate::proxy::upstream::reach::{Failure, Reached};
 use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
 use crate::wire::announced::Announced;
 use crate::wire::opening::announced;
@@ -101,12 +102,15 @@ impl Upstream {
     /// Asks one server again and again, in one protocol, and remembers what it says of itself;
     /// returns at once if `health_interval` is off, or there is no such server. `own_name` is
     /// who we say we are. `untouched`: its TLS is not ours, so that it is connected to only.
+    /// Ends with `stop`; a check that runs then is brought to its end, so that the server has
+    /// nothing to complain of, and nobody heeds what comes of it.
     pub async fn watch(
         self: Arc<Self>,
         server: usize,
         protocol: Protocol,
         untouched: bool,
         own_name: Arc<str>,
+        stop: CancellationToken,
     ) {
         let (Some(interval), Some(server)) =
             (self.config.health_interval, self.servers.get(server))
@@ -122,23 +126,36 @@ impl Upstream {
                 false => Purpose::Probe,
             },
         };
-        loop {
-            if let Some(announced) = self.probe(server, &request).await {
+        while !stop.is_cancelled() {
+            let outcome = self.probe(server, &request).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            if let Some(announced) = self.heed(server, &request, outcome) {
                 server.announced[protocol.index()].store(Some(Arc::new(announced)));
                 self.compare(protocol);
             }
-            sleep(interval).await;
+            stop.run_until_cancelled(sleep(interval)).await;
         }
     }
 
-    /// Asks one server. What a mail server that can be used says of itself.
-    async fn probe(&self, server: &Server, request: &Request<'_>) -> Option<Announced> {
+    /// Asks one server.
+    async fn probe(&self, server: &Server, request: &Request<'_>) -> Result<Reached, Failure> {
         let tls = self.tls.load_full();
         let way = self.way(server, tls.as_deref());
-        let outcome = match timeout(PATIENCE, way.reach(request)).await {
+        match timeout(PATIENCE, way.reach(request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Timeout("greeting_timeout")),
-        };
+        }
+    }
+
+    /// Notes what came of asking. What a mail server that can be used says of itself.
+    fn heed(
+        &self,
+        server: &Server,
+        request: &Request<'_>,
+        outcome: Result<Reached, Failure>,
+    ) -> Option<Announced> {
         if let Err(failure) = &outcome {
             server.avoid_from(self.since.elapsed());
             self.metrics.error(failure.reason());
@@ -163,7 +180,43 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::Balance;
+    use crate::proxy::upstream::tests::probed;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    async fn imap_server() -> (TcpListener, String) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        (server, address)
+    }
+
+    #[tokio::test]
+    async fn a_check_that_runs_is_brought_to_its_end() {
+        let (server, address) = imap_server().await;
+        let upstream = probed(&[&address], Balance::LeastConnections, Some(LONG));
+        let stop = CancellationToken::new();
+        let own_name = "proxy.example".into();
+        let watch = Arc::clone(&upstream).watch(0, Protocol::Imap, false, own_name, stop.clone());
+        let watch = tokio::spawn(watch);
+        let (stream, _) = server.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stop.cancel();
+        stream
+            .write_all(b"* OK [CAPABILITY IMAP4rev1] hi\r\n")
+            .await
+            .unwrap();
+        let mut said = String::new();
+        stream.read_line(&mut said).await.unwrap();
+        assert_eq!(said, "gp4 LOGOUT\r\n");
+        stream.write_all(b"* BYE\r\ngp4 OK\r\n").await.unwrap();
+        watch.await.unwrap();
+        assert_eq!(upstream.status()[0].up, None, "nobody heeds it");
+    }
 
     #[test]
     fn only_news_is_told_and_each_protocol_counts() {

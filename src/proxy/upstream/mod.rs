@@ -388,6 +388,14 @@ mod tests {
     const IMAP: Asked = Asked::Spoken(Protocol::Imap);
 
     fn upstream(servers: &[&str], balance: Balance) -> Arc<Upstream> {
+        probed(servers, balance, None)
+    }
+
+    pub(super) fn probed(
+        servers: &[&str],
+        balance: Balance,
+        health_interval: Option<Duration>,
+    ) -> Arc<Upstream> {
         let server = |server: &&str| {
             let (host, port) = server.split_once(':').unzip();
             ServerAddress::Tcp {
@@ -409,7 +417,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             greeting_timeout: Duration::from_secs(300),
             balance,
-            health_interval: None,
+            health_interval,
         };
         Upstream::new(Arc::new(config), &Metrics::new("0"), Clock::System).unwrap()
     }
