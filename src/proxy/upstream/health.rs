@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Protocol;
@@ -23,6 +23,9 @@ const DOWN: u32 = 16;
 /// How long a health check may take in all. Servers that delay their greeting do it for half of
 /// this; one that hangs is to be known before every client has waited for it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long one may take whose forerunner was quick, and how many times as long as that.
+const LEAST_PATIENCE: (Duration, u32) = (Duration::from_secs(20), 4);
 
 /// What a server is asked for: to speak a protocol, or no more than to take a connection whose
 /// TLS is not ours. That it does the one says nothing of the other.
@@ -98,6 +101,12 @@ impl Health {
     }
 }
 
+/// How long a check may take after one that went well and took so long.
+fn patience_after(taken: Duration) -> Duration {
+    let (least, times) = LEAST_PATIENCE;
+    taken.saturating_mul(times).clamp(least, PATIENCE)
+}
+
 impl Upstream {
     /// Asks one server again and again, in one protocol, and remembers what it says of itself;
     /// returns at once if `health_interval` is off, or there is no such server. `own_name` is
@@ -126,10 +135,15 @@ impl Upstream {
                 false => Purpose::Probe,
             },
         };
+        let mut patience = PATIENCE;
         while !stop.is_cancelled() {
-            let outcome = self.probe(server, &request).await;
+            let begun = Instant::now();
+            let outcome = self.probe(server, &request, patience).await;
             if stop.is_cancelled() {
                 return;
+            }
+            if outcome.is_ok() {
+                patience = patience_after(begun.elapsed());
             }
             if let Some(announced) = self.heed(server, &request, outcome) {
                 server.announced[protocol.index()].store(Some(Arc::new(announced)));
@@ -140,10 +154,15 @@ impl Upstream {
     }
 
     /// Asks one server.
-    async fn probe(&self, server: &Server, request: &Request<'_>) -> Result<Reached, Failure> {
+    async fn probe(
+        &self,
+        server: &Server,
+        request: &Request<'_>,
+        patience: Duration,
+    ) -> Result<Reached, Failure> {
         let tls = self.tls.load_full();
         let way = self.way(server, tls.as_deref());
-        match timeout(PATIENCE, way.reach(request)).await {
+        match timeout(patience, way.reach(request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Timeout("greeting_timeout")),
         }
@@ -164,6 +183,10 @@ impl Upstream {
         if outcome.as_ref().err().is_none_or(Failure::is_down) {
             self.note(server, request.asked(), outcome.as_ref().err());
         }
+        // Who waits for its greeting now would wait in vain.
+        if let Err(Failure::Timeout(_)) = outcome {
+            server.silent[request.protocol.index()].notify_waiters();
+        }
         let opened = outcome.ok()?.opened?;
         Some(announced(request.protocol.mail()?, &opened))
     }
@@ -180,7 +203,7 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -193,6 +216,23 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap().to_string();
         (server, address)
+    }
+
+    fn request(purpose: Purpose<'static>) -> Request<'static> {
+        Request {
+            protocol: Protocol::Imap,
+            announcement: None,
+            own_name: "proxy.example",
+            purpose,
+        }
+    }
+
+    #[test]
+    fn who_was_quick_is_not_waited_for_as_long() {
+        for (taken, patience) in [(0, 20), (5_000, 20), (6_000, 24), (25_000, 60)] {
+            let found = patience_after(Duration::from_millis(taken));
+            assert_eq!(found, Duration::from_secs(patience), "{taken} ms");
+        }
     }
 
     #[tokio::test]
@@ -216,6 +256,27 @@ mod tests {
         stream.write_all(b"* BYE\r\ngp4 OK\r\n").await.unwrap();
         watch.await.unwrap();
         assert_eq!(upstream.status()[0].up, None, "nobody heeds it");
+    }
+
+    #[tokio::test]
+    async fn a_client_does_not_wait_for_a_server_that_is_found_to_hang() {
+        let ((hanging, first), (other, second)) = (imap_server().await, imap_server().await);
+        let upstream = probed(&[&first, &second], Balance::LeastConnections, Some(LONG));
+        let client = tokio::spawn({
+            let upstream = Arc::clone(&upstream);
+            async move {
+                let request = request(Purpose::Session { hello: None });
+                let connected = upstream.connect(&request).await;
+                connected.map(|connected| connected.lease.server().to_owned())
+            }
+        });
+        let (mut left, _) = hanging.accept().await.unwrap();
+        let failure = Failure::Timeout("greeting_timeout");
+        upstream.heed(&upstream.servers[0], &request(Purpose::Probe), Err(failure));
+        let (mut stream, _) = other.accept().await.unwrap();
+        stream.write_all(b"* OK hi\r\n").await.unwrap();
+        assert_eq!(client.await.unwrap(), Ok(second));
+        assert_eq!(left.read(&mut [0]).await.unwrap(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 
 use crate::causes;
 use crate::config::{self, Balance, Protocol, ServerAddress, UpstreamEncryption};
@@ -47,12 +48,15 @@ struct Server {
     health: Health,
     /// What it said of itself last, by [`Protocol::index`].
     announced: [ArcSwapOption<Announced>; Protocol::COUNT],
+    /// Tells those who wait for it, by [`Protocol::index`], that a health check has waited in vain.
+    silent: [Notify; Protocol::COUNT],
     /// Milliseconds after the upstream's `since` until which it is passed over while down.
     avoided_until: AtomicU64,
 }
 
 /// How long a server that could not be reached is passed over if there is another one. After
-/// that one connection tries it again.
+/// that one connection tries it again, unless health checks do: a server that hangs would cost a
+/// client minutes each time.
 const AVOIDED: Duration = Duration::from_secs(10);
 
 /// One server as the status shows it.
@@ -143,6 +147,7 @@ impl Upstream {
             active: AtomicUsize::new(0),
             health: Health::default(),
             announced: Default::default(),
+            silent: Default::default(),
             avoided_until: AtomicU64::new(0),
         };
         let tls = client_tls(&config, clock)?;
@@ -216,7 +221,16 @@ impl Upstream {
             // Counted from here on, so that the next connection sees this one.
             let lease = self.lease(n);
             let started = Instant::now();
-            match self.way(server, tls.as_deref()).reach(request).await {
+            let way = self.way(server, tls.as_deref());
+            let others = tried.contains(&false);
+            let reached = tokio::select! {
+                biased;
+                reached = way.reach(request) => reached,
+                () = server.silent[request.protocol.index()].notified(), if counts && others => {
+                    Err(Failure::Timeout("greeting_timeout"))
+                }
+            };
+            match reached {
                 Ok(Reached {
                     socket,
                     opened,
@@ -307,7 +321,8 @@ impl Upstream {
                 Some(client) => draw(client, &server.label),
                 None => server.active.load(Ordering::Relaxed) as u64,
             };
-            (server.is_avoided(asked, now), order)
+            let probed = self.config.health_interval.is_some();
+            (server.is_avoided(asked, probed, now), order)
         };
         let servers = self.servers.iter().enumerate().zip(tried);
         servers
@@ -355,9 +370,10 @@ fn draw(client: IpAddr, server: &str) -> u64 {
 }
 
 impl Server {
-    fn is_avoided(&self, asked: Asked, now: Duration) -> bool {
+    /// `probed`: whether health checks find out when it is back.
+    fn is_avoided(&self, asked: Asked, probed: bool, now: Duration) -> bool {
         let until = Duration::from_millis(self.avoided_until.load(Ordering::Relaxed));
-        self.health.is_down(asked) && now < until
+        self.health.is_down(asked) && (probed || now < until)
     }
 
     fn avoid_from(&self, now: Duration) {
@@ -451,6 +467,24 @@ mod tests {
         upstream.note(down, IMAP, None);
         assert_eq!(next(10), Some(0));
         drop(busy);
+    }
+
+    #[test]
+    fn where_health_checks_find_out_no_client_has_to() {
+        let interval = Some(Duration::from_secs(10));
+        let upstream = probed(
+            &["192.0.2.1", "192.0.2.2"],
+            Balance::LeastConnections,
+            interval,
+        );
+        let next = |seconds| upstream.choose(&[false; 2], IMAP, None, Duration::from_secs(seconds));
+        let _busy = upstream.lease(1);
+        let down = &upstream.servers[0];
+        down.avoid_from(Duration::ZERO);
+        upstream.note(down, IMAP, Some(&Failure::Closed));
+        assert_eq!(next(3600), Some(1));
+        upstream.note(down, IMAP, None);
+        assert_eq!(next(3600), Some(0));
     }
 
     #[test]
