@@ -106,9 +106,19 @@ const COLUMNS: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct ClientLimit {
     limit: AtomicU32,
+    farewells: AtomicUsize,
     rows: [Box<[AtomicU32]>; 2],
     hashers: [DefaultHashBuilder; 2],
 }
+
+/// Refused clients that are listened to for a moment longer, at a time: a close with bytes unread
+/// is a reset, which can take our last word away. Whoever has too many connections is not to
+/// hold the places of others with more of them.
+const FAREWELLS: usize = 64;
+
+/// One refused client that is still listened to; no more when dropped.
+#[derive(Debug)]
+pub(super) struct Farewell(Arc<ClientLimit>);
 
 /// One connection in a client's count; taken out when dropped.
 #[derive(Debug)]
@@ -123,6 +133,7 @@ impl ClientLimit {
         let row = || (0..COLUMNS).map(|_| AtomicU32::new(0)).collect();
         let this = Self {
             limit: AtomicU32::new(0),
+            farewells: AtomicUsize::new(0),
             rows: [row(), row()],
             hashers: [DefaultHashBuilder::default(), DefaultHashBuilder::default()],
         };
@@ -134,6 +145,15 @@ impl ClientLimit {
     pub fn set(&self, limit: usize) {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Leave to listen to a refused client for a moment; `None` if there are enough of them.
+    pub(super) fn farewell(self: &Arc<Self>) -> Option<Farewell> {
+        let one_more = |n: usize| (n < FAREWELLS).then_some(n + 1);
+        let entered = self
+            .farewells
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        entered.is_ok().then(|| Farewell(Arc::clone(self)))
     }
 
     /// Counts a connection from `client`; `None` if there are too many.
@@ -157,6 +177,12 @@ impl Counted {
         let [first, second] = self.columns;
         let [one, two] = &self.limit.rows;
         [&one[usize::from(first)], &two[usize::from(second)]]
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.farewells.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

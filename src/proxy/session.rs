@@ -153,6 +153,8 @@ impl<'a> Connection<'a> {
         if let Err(error) = identified.unwrap_or_else(|_| self.late()) {
             if self.active.config.encryption.begins_in_clear() {
                 self.refuse_in_clear(&mut client, &error).await;
+            } else if let SessionError::ClientLimit = error {
+                self.refuse_before_tls(&mut client).await;
             }
             return Err(error);
         }
@@ -432,10 +434,25 @@ impl<'a> Connection<'a> {
             let patience = self.active.handshake_timeout;
             // The client may be gone, or not read: nothing more can be done for it.
             let said = timeout(patience, client.send(text.as_bytes())).await;
-            // Who has too many connections is not given more of our time.
-            if let (Ok(Ok(())), false) = (said, matches!(error, SessionError::ClientLimit)) {
+            let _farewell = match error {
+                SessionError::ClientLimit => match self.active.client_limit.farewell() {
+                    Some(farewell) => Some(farewell),
+                    None => return,
+                },
+                _ => None,
+            };
+            if let Ok(Ok(())) = said {
                 client.linger().await;
             }
+        }
+    }
+
+    /// Says to a client that has too many connections, and will speak TLS, that it is not our
+    /// TLS that is broken.
+    async fn refuse_before_tls<Phase>(&self, client: &mut Client<Phase>) {
+        let sent = client.send(&Alert::InternalError.record()).await;
+        if let (Ok(()), Some(_farewell)) = (sent, self.active.client_limit.farewell()) {
+            client.linger().await;
         }
     }
 

@@ -260,6 +260,8 @@ pub enum Alert {
     ProtocolVersion,
     /// decode_error
     DecodeError,
+    /// internal_error: TLS is not to be had now, through no fault of the client's.
+    InternalError,
     /// unrecognized_name
     UnrecognizedName,
 }
@@ -274,6 +276,7 @@ impl Alert {
             Self::HandshakeFailure => 40,
             Self::DecodeError => 50,
             Self::ProtocolVersion => 70,
+            Self::InternalError => 80,
             Self::UnrecognizedName => 112,
         };
         [ALERT, 3, 3, 0, 2, FATAL, description]

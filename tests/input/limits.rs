@@ -37,9 +37,14 @@ fn a_client_gets_no_more_connections_than_it_may() {
     let mut second = tls(to, Some(NAME));
     says_again(&mut second).unwrap();
 
-    // Before TLS there are no words that the client would understand; in clear there are.
-    assert_eq!(rest(&mut connect(to, CLIENT).unwrap()), b"");
-    let said = words(&mut connect(proxy.address("off"), CLIENT).unwrap());
+    // Before TLS there are no words that the client would understand; in clear there are. It gets
+    // them although it has spoken already.
+    let mut refused = connect(to, CLIENT).unwrap();
+    refused.write_all(&[22, 3, 1, 0, 100, 1]).unwrap();
+    assert_eq!(rest(&mut refused), b"\x15\x03\x03\0\x02\x02\x50");
+    let mut refused = connect(proxy.address("off"), CLIENT).unwrap();
+    refused.write_all(b"a CAPABILITY\r\n").unwrap();
+    let said = words(&mut refused);
     assert!(said.starts_with("* BYE [LIMIT] "), "{said}");
     for listener in ["tls", "off"] {
         let labels = format!(r#"{{listener="{listener}",reason="client-limit"}}"#);
