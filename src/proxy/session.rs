@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::cert::DnsName;
 use crate::config::{Encryption, Listener, Protocol};
@@ -76,6 +76,8 @@ pub(super) enum Moment {
     Early,
     /// After it was greeted by us.
     Late,
+    /// The same, and the client goes on in clear.
+    Clear,
 }
 
 /// Takes one accepted connection along the whole path, and reports how it ended.
@@ -177,7 +179,7 @@ impl<'a> Connection<'a> {
             }
             Encryption::Off => {
                 let downstream = Downstream::plain(client.in_clear());
-                Box::pin(self.join(downstream, None, Moment::Early)).await
+                Box::pin(self.join(downstream, None, Moment::Early, None)).await
             }
         }
     }
@@ -267,23 +269,14 @@ impl<'a> Connection<'a> {
         forward: Forward,
     ) -> Result<Relay<'a>, SessionError> {
         self.report.starttls = Some("clear");
-        let purpose = Purpose::Session {
-            hello: forward.hello.as_deref(),
-        };
-        let connected = match self.connect(purpose).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                self.refuse_in_clear(&mut client, &error).await;
-                return Err(error);
-            }
-        };
         let mut early = Buffer::take();
         early.append(&forward.command);
         let n = early.append(client.unread());
         client.consume(n);
-        let guarded = self.guard(&connected, Mode::Open, None);
         let downstream = Downstream::plain(client);
-        Ok(self.relay(downstream, Some(early), connected, guarded))
+        let hello = forward.hello.as_deref();
+        self.join(downstream, Some(early), Moment::Clear, hello)
+            .await
     }
 
     /// TLS with the client, and then the server; or, for a client too old for our TLS, the
@@ -303,7 +296,7 @@ impl<'a> Connection<'a> {
         match answered.unwrap_or_else(|_| self.late())? {
             Answered::Session { downstream, early } => {
                 self.note_starttls("ok");
-                self.join(downstream, early, moment).await
+                self.join(downstream, early, moment, None).await
             }
             Answered::Legacy(client) => {
                 self.note_starttls("legacy");
@@ -319,22 +312,30 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Connects a client that is ready to the server; one that gets none is told so.
+    /// Connects a client that is ready to the server; one that gets none is told so. `hello`:
+    /// its EHLO or HELO line, which the server is still to hear.
     async fn join(
         &mut self,
         mut downstream: Downstream,
         mut early: Option<Buffer>,
         moment: Moment,
+        hello: Option<&[u8]>,
     ) -> Result<Relay<'a>, SessionError> {
-        match self.connect_unless_gone(&mut downstream, &mut early).await {
+        let connected = self.connect_unless_gone(&mut downstream, &mut early, hello);
+        match connected.await {
             Ok(connected) => {
                 let greeting = match (moment, self.active.config.protocol) {
                     // After STARTTLS a ManageSieve server shows its capabilities again (RFC
                     // 5804 section 2.2), which is what its greeting is; no other greets twice.
+                    (Moment::Clear, _) => None,
                     (Moment::Late, protocol) if protocol != Protocol::ManageSieve => None,
                     _ => connected.opened.as_ref().map(|opened| &*opened.greeting),
                 };
-                let guarded = self.guard(&connected, Mode::Closed, greeting);
+                let mode = match moment {
+                    Moment::Clear => Mode::Open,
+                    Moment::Early | Moment::Late => Mode::Closed,
+                };
+                let guarded = self.guard(&connected, mode, greeting);
                 Ok(self.relay(downstream, early, connected, guarded))
             }
             Err(error @ SessionError::Closed(_)) => Err(error),
@@ -349,32 +350,44 @@ impl<'a> Connection<'a> {
     }
 
     /// Connects to the server, for as long as the client waits: a server may take minutes to
-    /// greet. A mail client that ends before it is greeted, having said nothing, is gone.
+    /// greet. A mail client that ends before it is greeted is gone if it has said nothing; else
+    /// it may have said all that it has to say, and the server has a moment to hear it.
     async fn connect_unless_gone(
         &mut self,
         downstream: &mut Downstream,
         early: &mut Option<Buffer>,
+        hello: Option<&[u8]>,
     ) -> Result<Connected, SessionError> {
-        let waits = early.is_none() && self.active.config.protocol.mail().is_some();
-        let mut connecting = pin!(self.connect(Purpose::Session { hello: None }));
-        let heard = tokio::select! {
-            biased;
-            connected = &mut connecting => return connected,
-            heard = downstream.recv(), if waits => heard,
-        };
-        match heard {
-            Ok(plain) if !plain.is_empty() => {
-                // In just its own size while the server is waited for.
-                let said = Box::<[u8]>::from(plain.filled());
-                drop(plain);
-                let connected = connecting.await;
-                early.insert(Buffer::take()).append(&said);
-                connected
+        let patience = self.active.handshake_timeout;
+        let is_mail = self.active.config.protocol.mail().is_some();
+        // In just its own size while the server is waited for.
+        let said = early.take().map(|early| early.filled().to_vec());
+        let mut said = said.unwrap_or_default();
+        let mut gone_at = None;
+        let mut connecting = pin!(self.connect(Purpose::Session { hello }));
+        let connected = loop {
+            // Beside so much a whole buffer still fits into one.
+            let listens = is_mail && gone_at.is_none() && said.len() <= Buffer::SPARE;
+            let heard = tokio::select! {
+                biased;
+                connected = &mut connecting => break connected,
+                heard = downstream.recv(), if listens => heard,
+                () = until(gone_at) => return Err(SessionError::Closed(Stage::Connect)),
+            };
+            match heard {
+                Ok(plain) if !plain.is_empty() => said.extend_from_slice(plain.filled()),
+                Ok(_) if said.is_empty() => return Err(SessionError::Closed(Stage::Connect)),
+                Ok(_) => gone_at = Some(Instant::now() + patience),
+                Err(DownstreamError::Io(error)) => {
+                    return Err(SessionError::Io(Stage::Connect, error));
+                }
+                Err(error) => return Err(SessionError::Downstream(error)),
             }
-            Ok(_) => Err(SessionError::Closed(Stage::Connect)),
-            Err(DownstreamError::Io(error)) => Err(SessionError::Io(Stage::Connect, error)),
-            Err(error) => Err(SessionError::Downstream(error)),
+        };
+        if !said.is_empty() {
+            early.insert(Buffer::take()).append(&said);
         }
+        connected
     }
 
     /// Hands a client over to a server's own TLS, with all it has said.
@@ -555,5 +568,13 @@ impl<'a> Connection<'a> {
     ) -> Result<(), SessionError> {
         let sent = client.send(bytes).await;
         sent.map_err(|error| SessionError::Io(self.stage, error))
+    }
+}
+
+/// Waits until then, or for ever.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

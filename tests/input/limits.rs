@@ -119,3 +119,40 @@ fn a_client_that_leaves_before_it_is_greeted_is_not_kept() {
     let series = r#"gatepost_connections_ended_total{listener="imaps",party="downstream",reason="closed",stage="connect"}"#;
     counts(&proxy, series, 1);
 }
+
+#[test]
+fn a_client_that_leaves_while_its_server_is_silent_is_not_kept_for_long() {
+    let silent = echo::serve(|mut stream| drop(rest(&mut stream)));
+    let configuration = "[limits]\nhandshake_timeout = \"1s\"\n".to_owned()
+        + &listener(
+            "mx",
+            "smtp",
+            "tls = \"starttls-optional\"\nupstream = \"silent\"",
+        )
+        + &listener("imaps", "imap", "upstream = \"silent\"")
+        + &upstream("silent", silent, "none");
+    let proxy = start(&configuration);
+    // What it says is for the server, who does not come to hear it.
+    let mut client = connect(proxy.address("mx"), CLIENT).unwrap();
+    client
+        .write_all(b"EHLO client.example.com\r\nMAIL FROM:<>\r\n")
+        .unwrap();
+    // All that it is told: a close with bytes unread would be a reset.
+    let mut told = Vec::new();
+    while !told.ends_with(b"250 STARTTLS\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        told.extend(byte);
+    }
+    drop(client);
+    let mut client = tls(proxy.address("imaps"), Some(NAME));
+    client.write_all(b"a CAPABILITY\r\n").unwrap();
+    client.flush().unwrap();
+    drop(client);
+    for listener in ["mx", "imaps"] {
+        let series = format!(
+            r#"gatepost_connections_ended_total{{listener="{listener}",party="downstream",reason="closed",stage="connect"}}"#
+        );
+        counts(&proxy, &series, 1);
+    }
+}
