@@ -99,16 +99,10 @@ impl Dialect for Smtp {
 
 /// Whether a refusal of XCLIENT is of the command, or of us who say it, and not the greeting that
 /// the client gets (Postfix's `XCLIENT_README`): this is for its administrator to mend, and no
-/// reason for a client to give its message up. 550 stands for either, and then the enhanced code
-/// tells.
+/// reason for a client to give its message up. 550 stands for either: what is said to us has
+/// 5.7.0 (Postfix), 5.7.14 (Dovecot) or no enhanced code (Exim, Haraka).
 fn is_about_us(line: &[u8]) -> bool {
-    match line {
-        [b'5', b'0', ..] => true,
-        [b'5', b'5', b'0', rest @ ..] => {
-            !rest.starts_with(b" 5.") || rest.starts_with(b" 5.7.0 ") || rest == b" 5.7.0"
-        }
-        _ => false,
-    }
+    line.starts_with(b"50") || line.starts_with(b"550") && !line.starts_with(b"550 5.7.1 ")
 }
 
 /// The code of a line, and whether the line is the last one of its answer.

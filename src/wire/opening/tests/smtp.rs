@@ -184,18 +184,6 @@ fn handover_ends_with_the_go_ahead() {
 #[test]
 fn who_the_client_is() {
     let refused = |line: &str| Err(OpeningError::ClientRefused(line.to_owned()));
-    let unwelcome = |line: &str| Err(OpeningError::Refused(line.to_owned()));
-    let told = |line: &str, becomes: fn(&str) -> Outcome| {
-        let said = format!(
-            "S: 220 mail.example.org ESMTP Postfix
-             C: EHLO gate.example.net
-             S: 250-mail.example.org
-             S: 250 XCLIENT ADDR
-             C: XCLIENT ADDR=192.0.2.44
-             S: {line}"
-        );
-        Dialogue(xclient(CLIENT), said.leak(), becomes(line))
-    };
     play_all(
         MailProtocol::Smtp,
         [
@@ -274,6 +262,28 @@ fn who_the_client_is() {
                  S: 421 4.7.0 Too many connections from 192.0.2.44",
                 refused("421 4.7.0 Too many connections from 192.0.2.44"),
             ),
+        ],
+    );
+}
+
+#[test]
+fn a_refusal_is_of_the_client_or_of_us() {
+    let refused = |line: &str| Err(OpeningError::ClientRefused(line.to_owned()));
+    let unwelcome = |line: &str| Err(OpeningError::Refused(line.to_owned()));
+    let told = |line: &str, becomes: fn(&str) -> Outcome| {
+        let said = format!(
+            "S: 220 mail.example.org ESMTP Postfix
+             C: EHLO gate.example.net
+             S: 250-mail.example.org
+             S: 250 XCLIENT ADDR
+             C: XCLIENT ADDR=192.0.2.44
+             S: {line}"
+        );
+        Dialogue(xclient(CLIENT), said.leak(), becomes(line))
+    };
+    play_all(
+        MailProtocol::Smtp,
+        [
             // For good: the client is to hear that, and not to come back for days.
             told(
                 "554 5.7.1 <unknown[192.0.2.44]>: Client host rejected: Access denied",
@@ -283,6 +293,7 @@ fn who_the_client_is() {
             told("521 5.7.1 Go away", unwelcome),
             told("550 Not authorized", refused),
             told("550 5.7.0", refused),
+            told("550 5.7.14 You are not from trusted IP", refused),
             told("501 5.5.4 Bad ADDR syntax", refused),
             told("503 5.5.1 Mail transaction in progress", refused),
         ],
