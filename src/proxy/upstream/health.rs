@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Protocol;
-use crate::proxy::upstream::reach::{Failure, Reached};
+use crate::proxy::upstream::reach::{A_CHECK, Failure, Reached};
 use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
 use crate::wire::announced::Announced;
 use crate::wire::opening::announced;
@@ -164,7 +164,7 @@ impl Upstream {
         let way = self.way(server, tls.as_deref());
         match timeout(patience, way.reach(request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Timeout("greeting_timeout")),
+            Err(_) => Err(Failure::Timeout(A_CHECK)),
         }
     }
 
@@ -271,7 +271,14 @@ mod tests {
             }
         });
         let (mut left, _) = hanging.accept().await.unwrap();
-        let failure = Failure::Timeout("greeting_timeout");
+        let failure = Failure::Timeout(A_CHECK);
+        assert_eq!(failure.reason(), "greeting-timeout");
+        let text = "it did not answer within the time of a health check";
+        assert_eq!(
+            failure.to_string(),
+            text,
+            "and not greeting_timeout, which is longer"
+        );
         upstream.heed(&upstream.servers[0], &request(Purpose::Probe), Err(failure));
         let (mut stream, _) = other.accept().await.unwrap();
         stream.write_all(b"* OK hi\r\n").await.unwrap();

@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::health::{Asked, Health};
+use crate::proxy::upstream::reach::A_CHECK;
 use crate::time::Clock;
 use crate::tls::{ClientTls, ClientTlsError};
 use crate::wire::announced::Announced;
@@ -227,7 +228,7 @@ impl Upstream {
                 biased;
                 reached = way.reach(request) => reached,
                 () = server.silent[request.protocol.index()].notified(), if counts && others => {
-                    Err(Failure::Timeout("greeting_timeout"))
+                    Err(Failure::Timeout(A_CHECK))
                 }
             };
             match reached {

@@ -46,7 +46,7 @@ pub enum Failure {
     /// It closed before it was the client's turn.
     #[error("it closed the connection instead of an answer")]
     Closed,
-    /// It took longer than `connect_timeout` or `greeting_timeout`.
+    /// It took longer than `connect_timeout`, `greeting_timeout` or [`A_CHECK`].
     #[error("it did not answer within {0}")]
     Timeout(&'static str),
     /// TLS with it failed.
@@ -57,6 +57,9 @@ pub enum Failure {
     Opening(#[from] OpeningError),
 }
 
+/// How long a health check waits, which is less than `greeting_timeout`.
+pub(super) const A_CHECK: &str = "the time of a health check";
+
 impl Failure {
     /// A bounded word for it; label `reason` of the metrics.
     pub(super) fn reason(&self) -> &'static str {
@@ -66,8 +69,8 @@ impl Failure {
             Self::Connect(error) | Self::Io(error) => io_reason(error),
             Self::Closed => "closed",
             Self::Timeout(limit) => match *limit {
-                "greeting_timeout" => "greeting-timeout",
-                _ => "timeout",
+                "connect_timeout" => "timeout",
+                _ => "greeting-timeout",
             },
             Self::Tls(error) => error.reason(),
             Self::Opening(error) => error.reason(),
