@@ -161,6 +161,7 @@ impl Destination {
 
     async fn reach(&self, upstream: &Upstream, source: IpAddr) -> Result<Reached, Trouble> {
         let mut upstream = upstream.clone();
+        let cut_short = upstream.greeting_timeout > PATIENCE;
         upstream.greeting_timeout = upstream.greeting_timeout.min(PATIENCE);
         upstream.connect_timeout = upstream.connect_timeout.min(PATIENCE);
         let tls = match upstream.encryption {
@@ -190,7 +191,17 @@ impl Destination {
             tls: tls.as_ref(),
             address: &self.server,
         };
-        Ok(way.reach(&request).await?)
+        let reached = way.reach(&request).await;
+        reached.map_err(|failure| trouble(failure, cut_short))
+    }
+}
+
+/// Why a server was not reached. `cut_short`: it was waited for no longer than a command waits,
+/// which is less than `greeting_timeout`.
+fn trouble(failure: Failure, cut_short: bool) -> Trouble {
+    match failure {
+        Failure::Timeout("greeting_timeout") if cut_short => TalkError::Late.into(),
+        failure => failure.into(),
     }
 }
 
@@ -271,5 +282,24 @@ impl Talk<'_> {
         };
         // All is said: whatever goes wrong now is of no interest.
         let _ = timeout(FAREWELL, leaving).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_waited_for_for_less_than_its_time_is_not_said_to_have_taken_it() {
+        let said = |limit, cut_short| trouble(Failure::Timeout(limit), cut_short).to_string();
+        let cases = [
+            ("greeting_timeout", true, "30 seconds"),
+            ("greeting_timeout", false, "greeting_timeout"),
+            ("connect_timeout", true, "connect_timeout"),
+        ];
+        for (limit, cut_short, time) in cases {
+            let text = format!("it did not answer within {time}");
+            assert_eq!(said(limit, cut_short), text);
+        }
     }
 }
