@@ -17,7 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let setting = oracle::Setting {
-        mode: if session & 1 == 0 { Mode::Closed } else { Mode::Open },
+        mode: if session & 1 == 0 {
+            Mode::Closed
+        } else {
+            Mode::Open
+        },
         known: session & 2 != 0,
         server: oracle::Server::from_bits(*server),
         choices: choices.to_vec(),

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cert::fingerprint::short_id;
+use crate::cert::fingerprint::key_id;
 use crate::cert::key::{MAX_RSA_BITS, MIN_RSA_BITS};
 use crate::cert::path::{Step, Walk};
 use crate::cert::{Certificate, CertificateError, KeyType, PrivateKey};
@@ -52,6 +52,8 @@ pub enum ProblemCode {
     NotYetValid,
     /// A key file that others than its owner may read.
     KeyReadable,
+    /// A CA's answer with other names than the request.
+    OtherNames,
     /// A file that another of the same NAME takes the place of.
     Shadowed,
     /// A file that cannot be used at all.
@@ -72,6 +74,7 @@ impl ProblemCode {
             Self::Expired => "expired",
             Self::NotYetValid => "not-yet-valid",
             Self::KeyReadable => "key-readable",
+            Self::OtherNames => "other-names",
             Self::Shadowed => "shadowed",
             Self::SetAside => "set-aside",
         }
@@ -233,8 +236,8 @@ fn fitting_key<'k>(
     keys.iter()
         .find(|key| key.spki() == certificate.spki)
         .ok_or_else(|| CredentialError::KeyMismatch {
-            certificate: short_id(&certificate.spki),
-            keys: keys.iter().map(|key| short_id(key.spki())).collect(),
+            certificate: key_id(&certificate.spki),
+            keys: keys.iter().map(|key| key_id(key.spki())).collect(),
         })
 }
 
@@ -331,7 +334,7 @@ mod tests {
         let anchors = TrustAnchors::new();
         let leaf = self_signed(&named(days(0, 10)));
         let other = private_key(&new_key());
-        let id = |key: &PrivateKey| short_id(key.spki());
+        let id = |key: &PrivateKey| key_id(key.spki());
         let garbage = CertificateDer::from(b"garbage".to_vec());
         let small = openssl_self_signed(&[
             "-newkey",

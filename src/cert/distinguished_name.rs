@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use x509_parser::asn1_rs::{Any, Tag, ToDer};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-use crate::cert::hex;
+use crate::cert::{Subject, hex};
 
 /// RFC 4514 text, most specific first: `CN=mail.example.com,O=Example,C=DE`.
 /// Control characters are escaped, so that the text is safe to print.
@@ -25,15 +25,46 @@ pub(super) fn common_names(name: &X509Name<'_>) -> Vec<String> {
         .collect()
 }
 
+/// Attributes in the order of the name: what each is called, and its value as it is.
+pub(super) fn fields(name: &X509Name<'_>) -> Vec<(String, String)> {
+    name.iter_attributes().map(field).collect()
+}
+
+/// The fields that the dialogs ask for; the first of each.
+pub(super) fn subject(name: &X509Name<'_>) -> Subject {
+    let fields = fields(name);
+    let value = |label: &str| {
+        let mut fields = fields.iter();
+        let (_, value) = fields.find(|(name, _)| name == label)?;
+        Some(value.clone())
+    };
+    Subject {
+        country: value("C"),
+        organization: value("O"),
+        unit: value("OU"),
+        city: value("L"),
+        state: value("ST"),
+    }
+}
+
+fn field(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
+    let oid = attribute.attr_type().to_id_string();
+    let label = short_name(&oid).map_or(oid, str::to_owned);
+    let value = attribute.attr_value();
+    let text = string_value(value).unwrap_or_else(|| hex_value(value));
+    (label, text)
+}
+
+fn hex_value(value: &Any<'_>) -> String {
+    format!("#{}", hex(&value.to_der_vec().unwrap_or_default()))
+}
+
 fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     let oid = attribute.attr_type().to_id_string();
     let value = attribute.attr_value();
     match (short_name(&oid), string_value(value)) {
         (Some(short), Some(text)) => format!("{short}={}", escape(&text)),
-        (short, _) => {
-            let der = value.to_der_vec().unwrap_or_default();
-            format!("{}=#{}", short.unwrap_or(&oid), hex(&der))
-        }
+        (short, _) => format!("{}={}", short.unwrap_or(&oid), hex_value(value)),
     }
 }
 

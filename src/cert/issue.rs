@@ -12,10 +12,10 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
 };
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use time::OffsetDateTime;
 
-use crate::cert::NamePattern;
+use crate::cert::{Identity, NamePattern, PrivateKey};
 
 /// Longest period that is issued: a hundred years.
 const MAX_DAYS: u32 = 36_500;
@@ -185,15 +185,30 @@ pub fn self_signed(new: &NewCertificate, now: UnixTime) -> Result<(String, Strin
     let mut params = CertificateParams::default();
     (params.not_before, params.not_after) = period(new.days, now)?;
     params.serial_number = Some(random_serial()?);
-    params.subject_alt_names = alternative_names(new)?;
-    params.distinguished_name = distinguished_name(new)?;
+    params.subject_alt_names = alternative_names(&new.names, &new.addresses)?;
+    params.distinguished_name = distinguished_name(&Identity {
+        names: new.names.clone(),
+        addresses: new.addresses.clone(),
+        subject: new.subject.clone(),
+    })?;
     params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    for_servers(&mut params);
     // The slow step comes last, when nothing is left to refuse.
     let key = new.key.generate()?;
     let certificate = params.self_signed(&key)?;
     Ok((certificate.pem(), key.serialize_pem()))
+}
+
+/// Makes a key alone. RSA keys take seconds: call it off the runtime's threads.
+pub fn new_key(algorithm: KeyAlgorithm) -> Result<PrivateKey, IssueError> {
+    let der = PrivateKeyDer::Pkcs8(algorithm.generate()?.serialize_der().into());
+    PrivateKey::from_der(der).map_err(|_| IssueError::Failed(rcgen::Error::CouldNotParseKeyPair))
+}
+
+/// What a server's certificate may be used for, and nothing else.
+pub(super) fn for_servers(params: &mut CertificateParams) {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 }
 
 fn period(days: u32, now: UnixTime) -> Result<(OffsetDateTime, OffsetDateTime), IssueError> {
@@ -216,18 +231,21 @@ fn random_serial() -> Result<SerialNumber, IssueError> {
     Ok(SerialNumber::from_slice(&serial))
 }
 
-fn alternative_names(new: &NewCertificate) -> Result<Vec<SanType>, IssueError> {
-    if new.names.is_empty() && new.addresses.is_empty() {
+pub(super) fn alternative_names(
+    names: &[NamePattern],
+    addresses: &[IpAddr],
+) -> Result<Vec<SanType>, IssueError> {
+    if names.is_empty() && addresses.is_empty() {
         return Err(IssueError::NoName);
     }
     let name = |name: &NamePattern| Ia5String::try_from(name.to_string()).map(SanType::DnsName);
-    let addresses = new.addresses.iter().copied().map(SanType::IpAddress);
-    let names = new.names.iter().map(name);
+    let addresses = addresses.iter().copied().map(SanType::IpAddress);
+    let names = names.iter().map(name);
     Ok(names.chain(addresses.map(Ok)).collect::<Result<_, _>>()?)
 }
 
-fn distinguished_name(new: &NewCertificate) -> Result<DistinguishedName, IssueError> {
-    let subject = &new.subject;
+pub(super) fn distinguished_name(of: &Identity) -> Result<DistinguishedName, IssueError> {
+    let subject = &of.subject;
     let mut name = DistinguishedName::new();
     if let Some(country) = non_empty(&subject.country) {
         name.push(DnType::CountryName, country_code(country)?);
@@ -266,7 +284,7 @@ fn distinguished_name(new: &NewCertificate) -> Result<DistinguishedName, IssueEr
             name.push(kind, value);
         }
     }
-    if let Some(common_name) = common_name(new) {
+    if let Some(common_name) = common_name(of) {
         name.push(DnType::CommonName, common_name);
     }
     Ok(name)
@@ -288,9 +306,9 @@ fn country_code(country: &str) -> Result<DnValue, IssueError> {
 }
 
 /// The first name that has room in a common name; clients read the subjectAltName anyway.
-fn common_name(new: &NewCertificate) -> Option<String> {
-    let names = new.names.iter().map(ToString::to_string);
-    let addresses = new.addresses.iter().map(ToString::to_string);
+fn common_name(of: &Identity) -> Option<String> {
+    let names = of.names.iter().map(ToString::to_string);
+    let addresses = of.addresses.iter().map(ToString::to_string);
     names.chain(addresses).find(|name| name.len() <= MAX_NAME)
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::x509::X509Name;
 
 use crate::cert::distinguished_name;
 use crate::cert::{CertificateError, NamePattern, NameSource, Problem, ProblemCode};
@@ -23,28 +24,37 @@ pub(super) struct Presented {
 
 impl Presented {
     pub(super) fn read(x509: &X509Certificate<'_>) -> Result<Self, CertificateError> {
-        let mut presented = Self {
-            names: Vec::new(),
-            addresses: Vec::new(),
-            source: NameSource::CommonName,
-            problems: Vec::new(),
-        };
         let extension =
             x509.subject_alternative_name()
                 .map_err(|source| CertificateError::BadExtension {
                     extension: "subjectAltName",
                     source,
                 })?;
-        for name in extension.iter().flat_map(|san| &san.value.general_names) {
+        let names = extension.iter().flat_map(|san| &san.value.general_names);
+        Ok(Self::of(names, x509.subject()))
+    }
+
+    /// From the names of a subjectAltName and, for want of any, a subject.
+    pub(super) fn of<'n>(
+        names: impl Iterator<Item = &'n GeneralName<'n>>,
+        subject: &X509Name<'_>,
+    ) -> Self {
+        let mut presented = Self {
+            names: Vec::new(),
+            addresses: Vec::new(),
+            source: NameSource::CommonName,
+            problems: Vec::new(),
+        };
+        for name in names {
             presented.add_general_name(name);
         }
         if presented.source == NameSource::CommonName {
-            presented.add_common_names(x509);
+            presented.add_common_names(subject);
         }
         // A certificate may have thousands of names, and some twice.
         let mut seen = HashSet::new();
         presented.names.retain(|name| seen.insert(name.clone()));
-        Ok(presented)
+        presented
     }
 
     fn add_general_name(&mut self, name: &GeneralName<'_>) {
@@ -65,13 +75,13 @@ impl Presented {
         }
     }
 
-    fn add_common_names(&mut self, x509: &X509Certificate<'_>) {
+    fn add_common_names(&mut self, subject: &X509Name<'_>) {
         let message = "no subjectAltName: named by its common name alone, \
                        which no current client accepts"
             .to_owned();
         let code = ProblemCode::NoSubjectAltName;
         self.problems.push(Problem { code, message });
-        for name in distinguished_name::common_names(x509.subject()) {
+        for name in distinguished_name::common_names(subject) {
             self.add_name(&name);
         }
     }
