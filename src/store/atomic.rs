@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
+use crate::causes;
 use crate::store::StoreError;
 use crate::store::layout::{LOCK, TEMPORARY};
 
@@ -19,79 +20,125 @@ use crate::store::layout::{LOCK, TEMPORARY};
 pub(super) const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// One step of a change, by file name in the folder. Not `Debug`: it may hold a key.
-pub(super) enum Step {
+pub(super) struct Step {
+    file: String,
+    what: What,
+    role: Role,
+}
+
+enum What {
     /// The file has these contents.
     Write {
-        file: String,
         contents: String,
         /// Mode 0600 instead of 0644.
         secret: bool,
     },
     /// The file is gone.
-    Remove { file: String },
+    Remove,
+}
+
+/// What it means for the change if a step fails.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Role {
+    /// The state is the one before.
+    Prepares,
+    /// With the last of these the state after is reached.
+    Decides,
+    /// The state is the one after; the next writer does it.
+    Tidies,
 }
 
 impl Step {
     pub(super) fn secret(file: String, contents: String) -> Self {
-        Self::Write {
+        Self::new(
             file,
-            contents,
-            secret: true,
-        }
+            What::Write {
+                contents,
+                secret: true,
+            },
+        )
     }
 
     pub(super) fn public(file: String, contents: String) -> Self {
-        Self::Write {
+        Self::new(
             file,
-            contents,
-            secret: false,
-        }
+            What::Write {
+                contents,
+                secret: false,
+            },
+        )
     }
 
     pub(super) fn remove(file: String) -> Self {
-        Self::Remove { file }
+        Self::new(file, What::Remove)
+    }
+
+    fn new(file: String, what: What) -> Self {
+        let role = Role::Decides;
+        Self { file, what, role }
+    }
+
+    /// The state is still the one before when this is done.
+    pub(super) fn prepares(self) -> Self {
+        let role = Role::Prepares;
+        Self { role, ..self }
+    }
+
+    /// The state is the one after whether this is done or not.
+    pub(super) fn tidies(self) -> Self {
+        let role = Role::Tidies;
+        Self { role, ..self }
+    }
+
+    /// The file that it removes.
+    pub(super) fn removes(&self) -> Option<&str> {
+        matches!(self.what, What::Remove).then_some(&self.file)
     }
 }
 
 /// A step that cannot fail any more for want of room.
-enum Staged<'a> {
-    Rename(NamedTempFile, &'a str),
-    Remove(&'a str),
+enum Staged {
+    Rename(NamedTempFile),
+    Remove,
 }
 
-/// Carries a change out. [`StoreError::Unsettled`] if it stopped after its first step.
+/// Carries a change out. [`StoreError::Unsettled`] if it stopped when a step that decides was
+/// done, or may have been.
 pub(super) fn apply(directory: &Path, steps: &[Step]) -> Result<(), StoreError> {
-    let staged: Vec<Staged<'_>> = steps
+    let staged: Vec<Staged> = steps
         .iter()
         .map(|step| stage(directory, step))
         .collect::<Result<_, _>>()?;
-    for (done, step) in staged.into_iter().enumerate() {
-        commit(directory, step).map_err(|error| match done {
-            0 => error,
-            _ => StoreError::Unsettled {
-                source: Box::new(error),
-            },
-        })?;
+    let mut decided = false;
+    for (step, staged) in steps.iter().zip(staged) {
+        let path = directory.join(&step.file);
+        let done = commit(&path, staged);
+        decided |= step.role == Role::Decides && done.is_ok();
+        let synced = done.and_then(|()| sync_folder(directory));
+        match synced {
+            Ok(()) => {}
+            Err(error) if step.role == Role::Tidies => {
+                let error = causes::in_one_line(&error);
+                tracing::warn!(error, "the change is done; the next one tidies up after it");
+                return Ok(());
+            }
+            Err(error) if decided => {
+                return Err(StoreError::Unsettled {
+                    source: Box::new(error),
+                });
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
 
-fn stage<'a>(directory: &Path, step: &'a Step) -> Result<Staged<'a>, StoreError> {
-    match step {
-        Step::Remove { file } => Ok(Staged::Remove(file)),
-        Step::Write {
-            file,
-            contents,
-            secret,
-        } => match write(directory, contents, *secret) {
-            Ok(temporary) => Ok(Staged::Rename(temporary, file)),
-            Err(source) => Err(StoreError::io(
-                &directory.join(file),
-                "cannot write",
-                source,
-            )),
-        },
-    }
+fn stage(directory: &Path, step: &Step) -> Result<Staged, StoreError> {
+    let What::Write { contents, secret } = &step.what else {
+        return Ok(Staged::Remove);
+    };
+    let staged = write(directory, contents, *secret).map(Staged::Rename);
+    staged.map_err(|source| StoreError::io(&directory.join(&step.file), "cannot write", source))
 }
 
 fn write(directory: &Path, contents: &str, secret: bool) -> io::Result<NamedTempFile> {
@@ -110,24 +157,20 @@ fn write(directory: &Path, contents: &str, secret: bool) -> io::Result<NamedTemp
     Ok(temporary)
 }
 
-fn commit(directory: &Path, step: Staged<'_>) -> Result<(), StoreError> {
+fn commit(path: &Path, step: Staged) -> Result<(), StoreError> {
     match step {
-        Staged::Rename(temporary, file) => {
-            let path = directory.join(file);
-            let renamed = temporary.persist(&path);
-            renamed.map_err(|e| StoreError::io(&path, "cannot replace", e.error))?;
+        Staged::Rename(temporary) => {
+            let renamed = temporary.persist(path);
+            renamed.map_err(|e| StoreError::io(path, "cannot replace", e.error))?;
         }
-        Staged::Remove(file) => {
-            let path = directory.join(file);
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io(&path, "cannot remove", source));
-                }
-                _ => {}
+        Staged::Remove => match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io(path, "cannot remove", source));
             }
-        }
+            _ => {}
+        },
     }
-    sync_folder(directory)
+    Ok(())
 }
 
 /// What root writes into somebody's folder belongs to that somebody, or a proxy that runs as

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cert::{DnsName, KeyAlgorithm, NamePattern, NewCertificate, Subject};
-use crate::store::atomic::{Step, apply};
+use crate::store::atomic::Step;
 use crate::store::import::{Pair, made};
 use crate::store::layout::{DEFAULT, Files, Listing, SERVER};
 use crate::store::{StoreError, change};
@@ -18,7 +18,7 @@ pub(super) fn make(
     let Some(steps) = plan(directory, listing, clock)? else {
         return Ok(None);
     };
-    apply(directory, &steps)?;
+    change::carry_out(directory, &steps)?;
     tracing::info!(
         name = SERVER,
         "self-signed certificate made: there was none to serve"
@@ -35,14 +35,13 @@ pub(super) fn plan(
     if listing.names.contains_key(SERVER) {
         return Ok(None);
     }
-    let mut steps = Vec::new();
-    // First of all: once the certificate is there, nobody would come back to choose it.
-    if directory.join(DEFAULT).symlink_metadata().is_err() {
-        steps = change::set_default(SERVER);
-    }
     let Pair { chain, key, .. } = made(&for_this_host(), clock.now())?;
     let nothing = (Files::default(), None);
-    steps.extend(change::replace(directory, SERVER, &chain, &key, nothing)?);
+    let chosen = directory.join(DEFAULT).symlink_metadata().is_ok();
+    let steps = match chosen {
+        true => change::replace(directory, SERVER, &chain, &key, nothing)?,
+        false => change::first(SERVER, &chain, &key),
+    };
     Ok(Some(steps))
 }
 

@@ -8,12 +8,13 @@ use std::path::Path;
 
 use crate::cert::NamePattern;
 use crate::store::StoreError;
+use crate::store::note::Note;
 
 /// The lock that every writer holds.
 pub(super) const LOCK: &str = ".lock";
 /// What the names of unfinished files start with.
 pub(super) const TEMPORARY: &str = ".tmp-";
-/// What the name of a note starts with that says "NAME.key may be alone: then it was never in use".
+/// What the name of a note about a change of a NAME under way starts with.
 pub(super) const UNSETTLED: &str = ".unsettled-";
 /// One line: the NAME of the default certificate.
 pub(super) const DEFAULT: &str = "default";
@@ -40,7 +41,7 @@ impl Files {
         self.crt || self.pem
     }
 
-    fn note(&mut self, ending: &str) -> bool {
+    fn set(&mut self, ending: &str, there: bool) -> bool {
         let slot = match ending {
             "crt" => &mut self.crt,
             "key" => &mut self.key,
@@ -48,7 +49,7 @@ impl Files {
             "csr" => &mut self.csr,
             _ => return false,
         };
-        *slot = true;
+        *slot = there;
         true
     }
 }
@@ -62,8 +63,8 @@ pub(super) struct Listing {
     pub(super) misnamed: BTreeMap<String, &'static str>,
     /// Left behind by a process that died: [`TEMPORARY`] files.
     pub(super) temporaries: Vec<String>,
-    /// NAMEs of [`UNSETTLED`] notes.
-    pub(super) unsettled: Vec<String>,
+    /// By NAME: what is said of changes that may have been left unfinished.
+    pub(super) notes: BTreeMap<String, Note>,
 }
 
 impl Listing {
@@ -74,7 +75,21 @@ impl Listing {
         for entry in fs::read_dir(directory).map_err(error)? {
             listing.add(&entry.map_err(error)?.file_name());
         }
+        listing.read_notes(directory);
         Ok(listing)
+    }
+
+    /// Passes over what is gone by a change that was decided.
+    fn read_notes(&mut self, directory: &Path) {
+        for (name, note) in &mut self.notes {
+            *note = Note::read(directory, name);
+            let Some(files) = self.names.get_mut(name) else {
+                continue;
+            };
+            for ending in note.passed_over(directory, name) {
+                files.set(ending, false);
+            }
+        }
     }
 
     fn add(&mut self, file: &OsStr) {
@@ -82,12 +97,14 @@ impl Listing {
         if text.starts_with(TEMPORARY) {
             self.temporaries.push(text.into_owned());
         } else if let Some(name) = text.strip_prefix(UNSETTLED) {
-            self.unsettled.push(name.to_owned());
+            if check_name(name).is_ok() {
+                self.notes.insert(name.to_owned(), Note::default());
+            }
         } else if let Some((name, ending)) =
             text.rsplit_once('.').filter(|_| !text.starts_with('.'))
         {
             let mut files = self.names.get(name).copied().unwrap_or_default();
-            if !files.note(ending) {
+            if !files.set(ending, true) {
                 return;
             }
             match check_name(name) {
@@ -100,6 +117,27 @@ impl Listing {
     /// The files of one NAME.
     pub(super) fn files(&self, name: &str) -> Files {
         self.names.get(name).copied().unwrap_or_default()
+    }
+
+    /// The files of one NAME, without a look at all the others.
+    pub(super) fn files_of(directory: &Path, name: &str) -> Files {
+        let mut files = Files::default();
+        for ending in ["crt", "key", "pem", "csr"] {
+            let found = directory
+                .join(format!("{name}.{ending}"))
+                .symlink_metadata();
+            files.set(ending, found.is_ok());
+        }
+        for ending in Note::read(directory, name).passed_over(directory, name) {
+            files.set(ending, false);
+        }
+        files
+    }
+
+    /// Whether the file `default` chooses a NAME by a change that was not carried out.
+    pub(super) fn forgets_default(&self, name: &str) -> bool {
+        let note = self.notes.get(name);
+        note.is_some_and(|note| note.forgets_default(self.files(name)))
     }
 
     /// `wanted`, or with the first of `-2`, `-3` … that no file has.

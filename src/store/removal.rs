@@ -45,7 +45,8 @@ fn of_name(
         });
     }
     let chosen = files.certificate() && state.default.as_deref() == Some(name);
-    Ok(change::remove(name, files, slot.loaded.is_some(), chosen))
+    let directory = &state.options.directory;
+    Ok(change::remove(directory, name, files, Some(slot), chosen))
 }
 
 /// A file that is none of a NAME.
@@ -76,9 +77,7 @@ fn of_file(state: &State, listing: &Listing, file: &str) -> Result<Step, StoreEr
 
 /// The folder that a step would have to remove.
 fn folder<'s>(state: &State, step: &'s Step) -> Option<&'s str> {
-    let Step::Remove { file } = step else {
-        return None;
-    };
+    let file = step.removes()?;
     let found = state.options.directory.join(file).symlink_metadata();
     found.is_ok_and(|found| found.is_dir()).then_some(file)
 }

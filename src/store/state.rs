@@ -66,7 +66,7 @@ impl State {
                     .map(|(file, problem)| (file, problem.clone())),
             )
             .collect();
-        let default = read_default(directory, &slots).unwrap_or_else(|reason| {
+        let default = read_default(directory, &slots, listing).unwrap_or_else(|reason| {
             others.insert(DEFAULT.to_owned(), set_aside(reason));
             None
         });
@@ -148,6 +148,7 @@ impl State {
 fn read_default(
     directory: &Path,
     slots: &BTreeMap<String, Slot>,
+    listing: &Listing,
 ) -> Result<Option<String>, String> {
     let path = directory.join(DEFAULT);
     if path.symlink_metadata().is_err() {
@@ -160,6 +161,9 @@ fn read_default(
         return Err(format!(
             "{DEFAULT}: expected one line with the NAME of a certificate: {reason}"
         ));
+    }
+    if listing.forgets_default(name) {
+        return Ok(None);
     }
     match slots.contains_key(name) {
         true => Ok(Some(name.to_owned())),
