@@ -100,6 +100,58 @@ pub enum StoreError {
         /// File in the folder.
         file: String,
     },
+    /// A request that waits is not lost to another one.
+    #[error(
+        "a request of {name:?} waits already, with another key (key id {key_id}): ask again for that \
+         key, choose another NAME, or give the request up with \"gatepost cert remove {name} --request\""
+    )]
+    RequestWaits {
+        /// NAME.
+        name: String,
+        /// Which key it waits with.
+        key_id: String,
+    },
+    /// There is no such request.
+    #[error("no request of {name:?} waits (waiting: {waiting})")]
+    NoRequest {
+        /// NAME asked for.
+        name: String,
+        /// Which do.
+        waiting: String,
+    },
+    /// A CA's answer to something else.
+    #[error(
+        "no request waits for {}: looked for key id {}; waiting: {waiting}{hint}",
+        certificates(key_ids.len()),
+        key_ids.join(", ")
+    )]
+    NoWaitingRequest {
+        /// Key ids of what was given.
+        key_ids: Vec<String>,
+        /// NAMEs and key ids of what waits.
+        waiting: String,
+        /// What else is known of it, if anything.
+        hint: String,
+    },
+    /// The certificate that a request is to follow, again.
+    #[error(
+        "this is the certificate that {name:?} has already, and no answer to the request that waits \
+         for its successor"
+    )]
+    NotAnAnswer {
+        /// NAME.
+        name: String,
+    },
+    /// Something that there is not of a NAME.
+    #[error("{name:?} has no {what} to give out: {reason}")]
+    NothingToExport {
+        /// NAME.
+        name: String,
+        /// "certificate", "key" …
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The certificate could not be made.
     #[error("cannot make a certificate")]
     Issue(#[from] IssueError),

@@ -9,11 +9,14 @@ mod anchors;
 mod atomic;
 mod change;
 mod error;
+mod export;
 mod first_certificate;
 mod import;
 mod layout;
+mod note;
 mod removal;
 mod report;
+mod requests;
 mod scan;
 mod state;
 
@@ -34,6 +37,8 @@ use crate::store::state::State;
 use crate::time::Clock;
 
 pub use error::StoreError;
+pub use export::{Part, Paths};
+pub use requests::NewRequest;
 
 /// Where trust comes from besides `trust/` in the folder.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -318,7 +323,7 @@ impl CertStore {
         };
         let current = read(&listing, &before)?;
         let (steps, done) = plan(&current, &listing)?;
-        let applied = atomic::apply(directory, &steps);
+        let applied = change::carry_out(directory, &steps);
         // What is in force is what is on the disk, even if not all of it could be written.
         self.publish(read(&Listing::read(directory)?, &current)?);
         applied.map(|()| done)

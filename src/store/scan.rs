@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use rustls_pki_types::CertificateSigningRequestDer;
-use rustls_pki_types::pem::PemObject;
 
 use crate::causes;
 use crate::cert::{
@@ -13,6 +11,7 @@ use crate::cert::{
 };
 use crate::store::atomic::{Contents, read_regular};
 use crate::store::layout::Files;
+use crate::store::requests;
 
 /// A certificate that can be served, and what is needed to know it again.
 #[derive(Clone, Debug)]
@@ -58,7 +57,11 @@ impl Scan<'_> {
             }
         }
         if files.csr {
-            slot.request = Some(self.request(name, files).map_err(set_aside));
+            slot.request = Some(
+                requests::read(self.directory, name, files)
+                    .map(|_| ())
+                    .map_err(set_aside),
+            );
         }
         (files.certificate() || files.csr).then_some(slot)
     }
@@ -129,16 +132,6 @@ impl Scan<'_> {
                 ..before.clone()
             },
             Err(_) => before.clone(),
-        }
-    }
-
-    fn request(&self, name: &str, files: Files) -> Result<(), String> {
-        let file = SourceFile::read(self.directory, format!("{name}.csr"))?;
-        CertificateSigningRequestDer::from_pem_slice(&file.contents.bytes)
-            .map_err(|_| format!("{}: no certificate request in it, expected PEM", file.name))?;
-        match files.key {
-            true => read_keys(self.directory, name).map(|_| ()),
-            false => Err(format!("{}: no key, {name}.key is missing", file.name)),
         }
     }
 }

@@ -42,6 +42,13 @@ fn die_after(
     steps.len()
 }
 
+/// What is left is no problem for those either who may not tidy up.
+fn seen_by_readers(folder: &Path, case: &str) {
+    let clock = Clock::manual(at(NOW));
+    let store = CertStore::inspect(options(folder), empty_index(), clock).unwrap();
+    assert_eq!(store.stats().set_aside, 0, "{case}: {:?}", list(&store));
+}
+
 /// Calls `check` with 0, 1 … steps done until it says that this is all of them.
 fn at_every_step(mut check: impl FnMut(usize) -> usize) -> usize {
     (0..)
@@ -70,6 +77,7 @@ fn a_replacement_fits_at_every_step() {
                 change::replace(folder.path(), "mail", &new.chain, &new.key, there).unwrap()
             });
             let case = format!("{what}, {done} of {steps}");
+            seen_by_readers(folder.path(), &case);
             let store = open(folder.path());
             let (found, left) = (sha256(&store, "mail"), files(folder.path()));
             let is_new = found == Some(new.certificate.sha256);
@@ -99,17 +107,17 @@ fn a_removal_leaves_all_or_nothing() {
         at_every_step(|done| {
             let (folder, old) = folder_with(&before);
             assert!(old.is_some());
-            let steps = die_after(folder.path(), done, |_, listing| {
-                change::remove("mail", listing.files("mail"), true, true)
+            let steps = die_after(folder.path(), done, |state, listing| {
+                let slot = state.slots.get("mail");
+                change::remove(folder.path(), "mail", listing.files("mail"), slot, true)
             });
             let case = format!("{what}, {done} of {steps}");
+            seen_by_readers(folder.path(), &case);
             let found = sha256(&open(folder.path()), "mail");
             assert!(found == old || found.is_none(), "{case}");
-            let mut left = files(folder.path());
+            let left = files(folder.path());
             assert!(!left.iter().any(|file| file.starts_with('.')), "{case}");
             if found.is_none() {
-                // Without a key of its own there is no note by which to know the default again.
-                left.retain(|file| what != "one file" || done == steps || file != "default");
                 assert_eq!(left, [""; 0], "{case}");
             }
             steps
@@ -127,6 +135,7 @@ fn the_first_certificate_is_finished_by_the_next_start() {
             planned.unwrap()
         });
         let case = format!("{done} of {steps}");
+        seen_by_readers(folder.path(), &case);
         assert_eq!(list(&open(folder.path())), ["server*"], "{case}");
         let left = files(folder.path());
         assert_eq!(left, ["default", "server.crt", "server.key"], "{case}");
@@ -134,5 +143,85 @@ fn the_first_certificate_is_finished_by_the_next_start() {
         assert_eq!(default, "server\n", "{case}");
         steps
     });
-    assert_eq!(steps, 5);
+    assert_eq!(steps, 5, "note, choice, key, certificate, no note");
+}
+
+#[test]
+fn a_request_and_its_answer_leave_all_or_nothing() {
+    let authority = Authority::new();
+    let asked = NewRequest {
+        names: new(&["mail.test"]).names,
+        ..NewRequest::default()
+    };
+    for (what, before) in befores()
+        .into_iter()
+        .filter(|(what, _)| *what != "a lone key")
+    {
+        let (folder, served) = folder_with(&before);
+        let lines = list(&open(folder.path()));
+        let waits = |lines: &[String]| lines.contains(&"mail?".to_owned());
+        at_every_step(|done| {
+            let (folder, _) = folder_with(&before);
+            let steps = die_after(folder.path(), done, |state, listing| {
+                let key = crate::cert::new_key(KeyAlgorithm::default()).unwrap();
+                requests::plan(state, listing, &asked, Some("mail"), Some(key))
+                    .unwrap()
+                    .0
+            });
+            let case = format!("request, {what}, {done} of {steps}");
+            seen_by_readers(folder.path(), &case);
+            let keys_before = before
+                .iter()
+                .filter(|(file, _)| *file == "mail.key")
+                .count();
+            let store = open(folder.path());
+            assert_eq!(sha256(&store, "mail"), served, "{case}");
+            let found = list(&store);
+            if !waits(&found) {
+                assert_eq!(found, lines, "{case}");
+                let keys = scan::read_keys(folder.path(), "mail").map_or(0, |keys| keys.len());
+                let left = if what == "both" { 2 } else { keys_before };
+                assert_eq!(keys, left, "{case}");
+            }
+            assert_eq!(waits(&found), done + 1 >= steps, "{case}");
+            steps
+        });
+        at_every_step(|done| {
+            let (folder, _) = folder_with(&before);
+            let store = open(folder.path());
+            store.request(&asked, Some("mail")).unwrap();
+            let request = store.export("mail", Part::Request).unwrap();
+            let signed = rcgen::CertificateSigningRequestParams::from_pem(&request).unwrap();
+            let signed = signed.signed_by(&authority.0).unwrap();
+            let key = requests::read(
+                folder.path(),
+                "mail",
+                Listing::files_of(folder.path(), "mail"),
+            );
+            let key = key.ok().unwrap().key;
+            let steps = die_after(folder.path(), done, |state, listing| {
+                let there = (listing.files("mail"), state.slots.get("mail"));
+                let chain = [signed.der().clone()];
+                change::answer(folder.path(), "mail", &chain, &key, there).unwrap()
+            });
+            let case = format!("answer, {what}, {done} of {steps}");
+            seen_by_readers(folder.path(), &case);
+            let clock = Clock::manual(at(NOW));
+            let reader = CertStore::inspect(options(folder.path()), empty_index(), clock).unwrap();
+            let store = open(folder.path());
+            let found = sha256(&store, "mail");
+            assert_eq!(found, sha256(&reader, "mail"), "{case}");
+            let answered = found == Some(crate::cert::sha256(signed.der()));
+            assert!(answered || found == served, "{case}");
+            for store in [&reader, &store] {
+                assert_eq!(waits(&list(store)), !answered, "{case}");
+            }
+            let left = files(folder.path());
+            assert!(!left.iter().any(|file| file.starts_with('.')), "{case}");
+            if answered {
+                assert_eq!(left, ["mail.crt", "mail.key"], "{case}");
+            }
+            steps
+        });
+    }
 }

@@ -5,6 +5,7 @@ mod dying;
 mod reading;
 mod start;
 mod trust;
+mod waiting;
 
 use std::fs;
 use std::io::Write;
