@@ -3,6 +3,9 @@
 //! Field names are a promise; `--json` prints the same documents. Knows nothing of how they
 //! come to be.
 
+mod dialogs;
+mod show;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,6 +15,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::time::rfc3339;
+
+pub use dialogs::{ImportSigned, New, NewRequest};
+pub use show::{
+    BasicConstraints, CertificateDetails, ChainCertificate, Details, Extension, Field,
+    NameWarnings, RequestDetails, StandingChange, Warning,
+};
 
 /// Seconds since the Unix epoch, written as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -75,83 +84,6 @@ pub struct Problem {
     pub code: String,
     /// What was found, what was expected.
     pub message: String,
-}
-
-/// `GET /v1/certificates/NAME`
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct CertificateDetails {
-    /// What the list has of it.
-    #[serde(flatten)]
-    pub certificate: Certificate,
-    /// What only a certificate that can be served has.
-    #[serde(flatten)]
-    pub details: Option<Details>,
-}
-
-/// Everything else that is known of a certificate.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Details {
-    /// Serial number, hexadecimal.
-    pub serial: String,
-    /// As `openssl x509` names it.
-    pub signature_algorithm: String,
-    /// SHA-256 over the SubjectPublicKeyInfo.
-    pub spki_sha256: String,
-    /// The same in base64, as pins are written.
-    pub spki_pin: String,
-    /// Data of a TLSA record: `3 1 1 HEX`.
-    pub tlsa: String,
-    /// What clients are sent, end-entity certificate first.
-    pub chain: Vec<ChainCertificate>,
-    /// When the standing becomes another, if ever.
-    pub next_change: Option<StandingChange>,
-    /// What a browser would warn of today, by name.
-    pub warnings: Vec<NameWarnings>,
-}
-
-/// One certificate of a chain.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ChainCertificate {
-    /// Subject, RFC 4514.
-    pub subject: String,
-    /// Issuer, RFC 4514.
-    pub issuer: String,
-    /// First second of the validity period.
-    pub not_before: Timestamp,
-    /// Last second of the validity period.
-    pub not_after: Timestamp,
-    /// Fingerprint.
-    pub sha256: String,
-}
-
-/// What a certificate becomes when nothing but time passes.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct StandingChange {
-    /// First second of the new standing.
-    pub at: Timestamp,
-    /// The standing from then on.
-    pub standing: String,
-}
-
-/// A name, and what a browser that asks for it would warn of.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct NameWarnings {
-    /// A name of the certificate, or one of the configuration that it is served for.
-    pub name: String,
-    /// Empty if all is well.
-    pub warnings: Vec<Warning>,
-}
-
-/// What browsers warn of.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Warning {
-    /// No path to a trust anchor.
-    NotTrusted,
-    /// Expired, or not yet valid.
-    OutOfDate,
-    /// The certificate does not cover the name.
-    WrongName,
 }
 
 /// What `GET /v1/explain` asks, as it is typed.
@@ -314,44 +246,13 @@ impl fmt::Debug for Import {
     }
 }
 
-/// Answer to `POST /v1/import`
+/// Answer to `POST /v1/import`, `POST /v1/import-signed` and `POST /v1/requests`
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Imported {
     /// NAME.
     pub name: String,
     /// What there is to report.
     pub problems: Vec<Problem>,
-}
-
-/// `POST /v1/certificates`
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct New {
-    /// Host names, wildcards and IP addresses; at least one.
-    pub hostnames: Vec<String>,
-    /// Two letters.
-    pub country: String,
-    /// Organisation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub organization: Option<String>,
-    /// Organisational unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// Locality.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub city: Option<String>,
-    /// State or province.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Days from now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub days: Option<u32>,
-    /// `ecdsa-p256`, `rsa-2048` …
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_type: Option<String>,
-    /// What it is to be called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
 }
 
 /// `PUT /v1/default`, and the answers that are a NAME.
@@ -472,6 +373,7 @@ mod tests {
         let mut entry = CertificateDetails {
             certificate,
             details: None,
+            request: None,
         };
         let json = serde_json::to_value(&entry).unwrap();
         assert_eq!(json["kind"], "set-aside");
@@ -487,12 +389,11 @@ mod tests {
             spki_sha256: "00".to_owned(),
             spki_pin: "AA==".to_owned(),
             tlsa: "3 1 1 00".to_owned(),
-            chain: Vec::new(),
-            next_change: None,
             warnings: vec![NameWarnings {
                 name: "a".to_owned(),
                 warnings: vec![Warning::NotTrusted, Warning::OutOfDate, Warning::WrongName],
             }],
+            ..Details::default()
         });
         let json = serde_json::to_value(&entry).unwrap();
         assert_eq!(json["serial"], "0a");

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::admin::{api, uri};
+use crate::store::Part;
 
 /// Largest document that is read: a list of a hundred thousand certificates is smaller.
 const MAX_DOCUMENT: usize = 256 * 1024 * 1024;
@@ -164,10 +165,48 @@ impl Client {
         self.send(Method::POST, "/v1/certificates", Some(new)).await
     }
 
+    /// Makes a certificate request, and its key unless one is kept.
+    pub async fn request(&mut self, new: &api::NewRequest) -> Result<api::Imported, ClientError> {
+        self.send(Method::POST, "/v1/requests", Some(new)).await
+    }
+
+    /// Takes a CA's answer to a request that waits.
+    pub async fn import_signed(
+        &mut self,
+        answer: &api::ImportSigned,
+    ) -> Result<api::Imported, ClientError> {
+        let path = "/v1/import-signed";
+        self.send(Method::POST, path, Some(answer)).await
+    }
+
+    /// PEM text of a part of a NAME. A key is the caller's to keep secret.
+    pub async fn export(&mut self, name: &str, part: Part) -> Result<String, ClientError> {
+        let path = format!("{}/{}", certificate_path(name), part.as_str());
+        let (status, body) = self.exchange(Method::GET, &path, Bytes::new()).await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &body));
+        }
+        let text = String::from_utf8(body.into());
+        text.map_err(|_| {
+            let not_text = serde::de::Error::custom("not text");
+            self.bad_answer(status, not_text)
+        })
+    }
+
     /// Removes a certificate; the default one only if `force` is set.
     pub async fn remove(&mut self, name: &str, force: bool) -> Result<(), ClientError> {
         let path = format!("{}?force={force}", certificate_path(name));
-        let (status, body) = self.exchange(Method::DELETE, &path, Bytes::new()).await?;
+        self.delete(&path).await
+    }
+
+    /// Gives up the request that waits under a NAME; its certificate stays.
+    pub async fn remove_request(&mut self, name: &str) -> Result<(), ClientError> {
+        let path = format!("{}/{}", certificate_path(name), Part::Request.as_str());
+        self.delete(&path).await
+    }
+
+    async fn delete(&mut self, path: &str) -> Result<(), ClientError> {
+        let (status, body) = self.exchange(Method::DELETE, path, Bytes::new()).await?;
         if status.is_success() {
             return Ok(());
         }

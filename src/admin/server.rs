@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
+use hyper::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::http::{self, Answer, Connections, READ_TIMEOUT};
 use crate::admin::service::ServiceError;
 use crate::admin::{Context, api, uri};
+use crate::store::Part;
 
 const CONNECTIONS: usize = 64;
 
@@ -32,6 +33,9 @@ const MAX_BODY: usize = 1024 * 1024;
 
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
+/// RFC 8555 section 9.1.
+const PEM_CHAIN: &str = "application/pem-certificate-chain";
+const PEM_FILE: &str = "application/x-pem-file";
 
 /// What is asked of whoever runs the listeners. The answer is sent when it is done.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ enum Resource {
     Status,
     Certificates,
     Certificate(String),
-    Pem,
+    Part(String, Part),
     Requests,
     Import,
     ImportSigned,
@@ -94,11 +98,11 @@ impl Resource {
             ["status"] => Self::Status,
             ["certificates"] => Self::Certificates,
             ["certificates", name] => Self::Certificate(uri::decode(name)?),
-            [
-                "certificates",
-                _,
-                "certificate" | "chain" | "request" | "key",
-            ] => Self::Pem,
+            ["certificates", name, part] => {
+                let mut parts = Part::ALL.into_iter();
+                let part = parts.find(|known| known.as_str() == part)?;
+                Self::Part(uri::decode(name)?, part)
+            }
             ["requests"] => Self::Requests,
             ["import"] => Self::Import,
             ["import-signed"] => Self::ImportSigned,
@@ -113,9 +117,9 @@ impl Resource {
 
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Status | Self::Pem | Self::Explain => &[Method::GET],
+            Self::Part(_, Part::Request) | Self::Certificate(_) => &[Method::GET, Method::DELETE],
+            Self::Status | Self::Part(..) | Self::Explain => &[Method::GET],
             Self::Certificates => &[Method::GET, Method::POST],
-            Self::Certificate(_) => &[Method::GET, Method::DELETE],
             Self::Default => &[Method::GET, Method::PUT],
             Self::Requests
             | Self::Import
@@ -142,10 +146,6 @@ impl Refusal {
             detail: detail.into(),
             allow: None,
         }
-    }
-
-    fn later(what: &'static str) -> Self {
-        ServiceError::NotInThisVersion { what }.into()
     }
 
     fn into_answer(self) -> Answer {
@@ -248,8 +248,46 @@ impl Session {
                 let explanation = self.blocking(move |context| context.explain(&asked));
                 Ok(ok(&explanation.await?))
             }
-            _ => Err(Refusal::later("export over the admin socket")),
+            Resource::Part(name, part) => self.export(name, part).await,
+            // No other resource knows GET.
+            _ => Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "there is nothing to read",
+            )),
         }
+    }
+
+    /// A part of a NAME as PEM. Whoever may connect may have the key, and it is logged who had it.
+    async fn export(&self, name: String, part: Part) -> Result<Answer, Refusal> {
+        let asked = name.clone();
+        let exported = self.blocking(move |context| context.export(&name, part));
+        let exported = exported.await;
+        let (uid, pid) = self.credentials();
+        if part == Part::Key {
+            match &exported {
+                Ok(_) => tracing::warn!(name = asked, uid, pid, "private key given out"),
+                Err(refusal) => {
+                    let status = refusal.status.as_u16();
+                    tracing::warn!(
+                        name = asked,
+                        status,
+                        uid,
+                        pid,
+                        "private key asked for, and not given out"
+                    );
+                }
+            }
+        }
+        let content_type = match part {
+            Part::Certificate | Part::Chain => PEM_CHAIN,
+            Part::Request | Part::Key => PEM_FILE,
+        };
+        let mut answer = http::answer(StatusCode::OK, content_type, exported?.into_bytes());
+        if part == Part::Key {
+            let no_store = HeaderValue::from_static("no-store");
+            answer.headers_mut().insert(CACHE_CONTROL, no_store);
+        }
+        Ok(answer)
     }
 
     async fn change(
@@ -260,8 +298,30 @@ impl Session {
         body: Incoming,
     ) -> Result<Answer, Refusal> {
         let (what, name, answer) = match resource {
-            Resource::Requests => return Err(Refusal::later("a certificate request")),
-            Resource::ImportSigned => return Err(Refusal::later("import of a signed request")),
+            Resource::Requests => {
+                let new: api::NewRequest = read_document(body).await?;
+                let made = self.blocking(move |context| context.request(&new)).await?;
+                let answer = created(&made.name, &made);
+                ("certificate request made", Some(made.name), answer)
+            }
+            Resource::ImportSigned => {
+                let signed: api::ImportSigned = read_document(body).await?;
+                let imported = self
+                    .blocking(move |context| context.import_signed(&signed))
+                    .await?;
+                let answer = ok(&imported);
+                (
+                    "certificate of a request imported",
+                    Some(imported.name),
+                    answer,
+                )
+            }
+            Resource::Part(name, _) => {
+                let removed = name.clone();
+                self.blocking(move |context| context.remove_request(&removed))
+                    .await?;
+                ("certificate request removed", Some(name), no_content())
+            }
             Resource::Import => {
                 let import: api::Import = read_document(body).await?;
                 let imported = self
@@ -273,7 +333,7 @@ impl Session {
             Resource::Certificates => {
                 let new: api::New = read_document(body).await?;
                 let made = self.blocking(move |context| context.create(&new)).await?;
-                let answer = created(&made);
+                let answer = created(&made.name, &made);
                 ("certificate made", Some(made.name), answer)
             }
             Resource::Certificate(name) => {
@@ -281,8 +341,7 @@ impl Session {
                 let removed = name.clone();
                 self.blocking(move |context| context.remove(&removed, force))
                     .await?;
-                let answer = http::answer(StatusCode::NO_CONTENT, JSON, Vec::new());
-                ("certificate removed", Some(name), answer)
+                ("certificate removed", Some(name), no_content())
             }
             Resource::Default => {
                 let chosen: api::Name = read_document(body).await?;
@@ -405,9 +464,13 @@ fn ok<T: Serialize>(value: &T) -> Answer {
     http::answer(StatusCode::OK, JSON, document(value))
 }
 
-fn created(made: &api::Name) -> Answer {
+fn no_content() -> Answer {
+    http::answer(StatusCode::NO_CONTENT, JSON, Vec::new())
+}
+
+fn created<T: Serialize>(name: &str, made: &T) -> Answer {
     let mut answer = http::answer(StatusCode::CREATED, JSON, document(made));
-    let location = format!("/v1/certificates/{}", uri::encode(&made.name));
+    let location = format!("/v1/certificates/{}", uri::encode(name));
     let location = HeaderValue::try_from(location).expect("an encoded path is ASCII");
     answer.headers_mut().insert(LOCATION, location);
     answer
@@ -554,12 +617,26 @@ mod tests {
             ("POST /v1/reload", "", 422),
             ("POST /v1/drain", "", 200),
             ("POST /v1/stop", "", 503),
-            ("POST /v1/requests", "{}", 501),
-            ("POST /v1/import-signed", "{}", 501),
-            ("GET /v1/certificates/server/certificate", "", 501),
-            ("GET /v1/certificates/server/chain", "", 501),
-            ("GET /v1/certificates/server/request", "", 501),
-            ("GET /v1/certificates/server/key", "", 501),
+            ("POST /v1/requests", new, 201),
+            ("POST /v1/requests", "{}", 400),
+            (
+                "POST /v1/requests",
+                r#"{"from": "a", "key_type": "rsa-2048"}"#,
+                400,
+            ),
+            ("POST /v1/requests", r#"{"from": "nobody"}"#, 404),
+            ("POST /v1/import-signed", "{}", 400),
+            ("POST /v1/import-signed", r#"{"der_base64": "!"}"#, 400),
+            ("POST /v1/import-signed", r#"{"der_base64": "AA=="}"#, 422),
+            ("GET /v1/certificates/server/certificate", "", 200),
+            ("GET /v1/certificates/server/chain", "", 200),
+            ("GET /v1/certificates/server/key", "", 200),
+            ("GET /v1/certificates/server/request", "", 404),
+            ("DELETE /v1/certificates/server/request", "", 404),
+            ("GET /v1/certificates/a.example.com/request", "", 200),
+            ("GET /v1/certificates/a.example.com/certificate", "", 404),
+            ("DELETE /v1/certificates/a.example.com/request", "", 204),
+            ("GET /v1/certificates/nobody/key", "", 404),
             ("POST /v1/import", r#"{"pkcs12_base64": "AA=="}"#, 501),
             ("POST /v1/import", r#"{"der_base64": "AA=="}"#, 501),
             (
@@ -613,6 +690,9 @@ mod tests {
             ("GET /v1/import", "post"),
             ("GET /v1/reload", "post"),
             ("HEAD /v1/stop", "post"),
+            ("GET /v1/requests", "post"),
+            ("PUT /v1/certificates/server/key", "get"),
+            ("PUT /v1/certificates/server/request", "get, delete"),
         ] {
             let (status, head, _) = proxy.ask(request, "").await;
             assert_eq!(status, 405, "{request}");

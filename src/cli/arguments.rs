@@ -142,33 +142,45 @@ pub(crate) enum CertCommand {
     /// Make a key and a self-signed certificate; prints its NAME
     New(New),
     /// Make a key and a certificate request for a CA; prints its NAME
-    Request {
-        #[command(flatten)]
-        new: New,
-        /// Keep the key of this certificate (a renewal)
-        #[arg(long, value_name = "NAME")]
-        from: Option<String>,
-    },
+    ///
+    /// The request is NAME.csr in the certificate folder ("cert export NAME --request" prints it),
+    /// its key is kept beside it. A certificate of the same NAME is served on. The CA's answer is
+    /// taken by "cert import-signed".
+    Request(Request),
     /// Take a certificate with its key, and its intermediates; prints its NAME
     ///
     /// The files may hold certificates and the key in any mixture, PEM. The chain is put in order;
     /// a key that does not fit changes nothing.
     Import(Import),
-    /// Take a CA's answer to a waiting request
+    /// Take a CA's answer to a waiting request; prints its NAME
+    ///
+    /// The request is found by the certificate's public key, whatever the files are called, and is
+    /// gone when its certificate is in place; the key stays where it is. The certificate and its
+    /// intermediates may be in one file or several, in any order.
     ImportSigned {
         /// What the CA sent
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Write a certificate, chain, request or key as PEM
+    ///
+    /// To standard output, or to a file, which is whole at every instant and is replaced only with
+    /// --force. A key goes to a file of mode 0600, or to standard output if that is asked for with
+    /// "-o -".
     Export(Export),
     /// Remove a certificate and its key
+    ///
+    /// A request that waits under the same NAME stays. Where there is no certificate, the request
+    /// is removed with its key.
     Remove {
         /// What `cert list` calls it
         name: String,
         /// Even if it is the default certificate
         #[arg(long)]
         force: bool,
+        /// The request that waits under this NAME, and its key; the certificate stays
+        #[arg(long, conflicts_with = "force")]
+        request: bool,
     },
     /// Serve this certificate where no other matches
     SetDefault {
@@ -228,7 +240,7 @@ impl Client {
     }
 }
 
-/// `cert new` and `cert request`
+/// `cert new`
 #[derive(Args, Debug)]
 pub(crate) struct New {
     /// A name to cover: host name, *.example.org or IP address; may be given often
@@ -237,18 +249,8 @@ pub(crate) struct New {
     /// Country, two letters
     #[arg(long, value_name = "CC")]
     pub(crate) country: String,
-    /// Organisation
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) organization: Option<String>,
-    /// Organisational unit
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) unit: Option<String>,
-    /// City
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) city: Option<String>,
-    /// State or province
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) state: Option<String>,
+    #[command(flatten)]
+    pub(crate) fields: Fields,
     /// How long it is valid [default: 730]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) days: Option<u32>,
@@ -263,6 +265,60 @@ pub(crate) struct New {
     /// What to call it; an existing certificate of this NAME is replaced [default: the first host name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+/// `cert request`
+#[derive(Args, Debug)]
+pub(crate) struct Request {
+    /// A name to cover: host name, *.example.org or IP address; may be given often
+    #[arg(
+        long = "hostname",
+        required_unless_present = "from",
+        value_name = "HOST"
+    )]
+    pub(crate) hostnames: Vec<String>,
+    /// Country, two letters
+    #[arg(long, required_unless_present = "from", value_name = "CC")]
+    pub(crate) country: Option<String>,
+    #[command(flatten)]
+    pub(crate) fields: Fields,
+    /// How long it should be valid: a request has no room for it, the CA decides
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) days: Option<u32>,
+    /// Which key to make [default: ecdsa-p256]
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_parser = KeyAlgorithm::ALL.map(KeyAlgorithm::as_str)
+    )]
+    pub(crate) key_type: Option<String>,
+    /// What to call it; a request that waits under this NAME is asked for again, with its key
+    /// [default: that of --from, else the first host name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Keep the key of this certificate (a renewal)
+    ///
+    /// What is not given is taken from it: host names and addresses, country, organisation, unit,
+    /// city, state. An empty text leaves a field out.
+    #[arg(long, value_name = "NAME", conflicts_with = "key_type")]
+    pub(crate) from: Option<String>,
+}
+
+/// Fields of the distinguished name that may be left out.
+#[derive(Args, Debug)]
+pub(crate) struct Fields {
+    /// Organisation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) organization: Option<String>,
+    /// Organisational unit
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) unit: Option<String>,
+    /// City
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) city: Option<String>,
+    /// State or province
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) state: Option<String>,
 }
 
 /// `cert import`
@@ -297,12 +353,15 @@ pub(crate) struct Export {
     /// The certificate request
     #[arg(long)]
     pub(crate) request: bool,
-    /// The private key
-    #[arg(long)]
+    /// The private key; -o says where it goes
+    #[arg(long, requires = "output")]
     pub(crate) key: bool,
-    /// Where to write it
+    /// Where to write it; "-" for standard output [default, but for a key]
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
 }
 
 fn read_time(text: &str) -> Result<Timestamp, &'static str> {

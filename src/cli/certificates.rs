@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::arguments::{CertCommand, Explain, Import, New};
+use super::arguments::{CertCommand, Explain, Import};
 use super::backend::{Access, Backend, Place};
 use super::output::{complain, json, print};
-use super::{Failure, render};
+use super::{Failure, dialogs, render};
 use crate::admin::api;
 
 /// What the admin API answers to the removal of the default certificate.
@@ -31,12 +31,17 @@ pub(super) fn run(command: CertCommand, place: Place<'_>) -> Result<(), Failure>
                 Backend::Proxy(mut proxy) => proxy.ask(async |c| c.certificate(&name).await)?,
                 Backend::Folder(folder) => folder.show(&name)?,
             };
-            show(format.json, &document, render::show)
+            show(format.json, &document, super::show::show)
         }
         CertCommand::Explain(explain) => run_explain(&explain, place),
-        CertCommand::New(new) => create(new, place),
+        CertCommand::New(new) => dialogs::create(new, place),
         CertCommand::Import(import) => run_import(&import, place),
-        CertCommand::Remove { name, force } => remove(name, force, place),
+        CertCommand::Remove {
+            name,
+            request: true,
+            ..
+        } => dialogs::remove_request(&name, place),
+        CertCommand::Remove { name, force, .. } => remove(name, force, place),
         CertCommand::SetDefault { name } => match place.backend(Access::Write)? {
             Backend::Proxy(mut proxy) => {
                 proxy.ask(async |c| c.set_default(&name).await)?;
@@ -44,9 +49,9 @@ pub(super) fn run(command: CertCommand, place: Place<'_>) -> Result<(), Failure>
             }
             Backend::Folder(folder) => Ok(folder.set_default(&name)?),
         },
-        CertCommand::Request { .. } => Err(Failure::NotInThisVersion("cert request")),
-        CertCommand::ImportSigned { .. } => Err(Failure::NotInThisVersion("cert import-signed")),
-        CertCommand::Export(_) => Err(Failure::NotInThisVersion("cert export")),
+        CertCommand::Request(request) => dialogs::request(request, place),
+        CertCommand::ImportSigned { files } => dialogs::import_signed(&files, place),
+        CertCommand::Export(export) => dialogs::export(&export, place),
     }
 }
 
@@ -89,25 +94,6 @@ fn run_explain(explain: &Explain, place: Place<'_>) -> Result<(), Failure> {
     show(explain.format.json, &document, render::explain)
 }
 
-fn create(new: New, place: Place<'_>) -> Result<(), Failure> {
-    let new = api::New {
-        hostnames: new.hostnames,
-        country: new.country,
-        organization: new.organization,
-        unit: new.unit,
-        city: new.city,
-        state: new.state,
-        days: new.days,
-        key_type: Some(new.key_type),
-        name: new.name,
-    };
-    let made = match place.backend(Access::Write)? {
-        Backend::Proxy(mut proxy) => proxy.ask(async |c| c.create(&new).await)?,
-        Backend::Folder(folder) => folder.create(&new)?,
-    };
-    Ok(print(&format!("{}\n", made.name))?)
-}
-
 fn run_import(import: &Import, place: Place<'_>) -> Result<(), Failure> {
     if import.passphrase_file.is_some() {
         return Err(Failure::NotInThisVersion("--passphrase-file"));
@@ -127,6 +113,11 @@ fn run_import(import: &Import, place: Place<'_>) -> Result<(), Failure> {
         Backend::Proxy(mut proxy) => proxy.ask(async |c| c.import(&import).await)?,
         Backend::Folder(folder) => folder.import(&import)?,
     };
+    print_name(&imported)
+}
+
+/// Says what there is to report, and prints the NAME alone.
+pub(super) fn print_name(imported: &api::Imported) -> Result<(), Failure> {
     for problem in &imported.problems {
         complain(format_args!(
             "{}: warning: {}",
@@ -170,6 +161,16 @@ pub(super) enum InputError {
 }
 
 fn read_pem(path: &Path) -> Result<String, InputError> {
+    let bytes = read_bytes(path)?;
+    let path = path.to_owned();
+    if let Some(form) = binary_form(&bytes) {
+        return Err(InputError::NotInThisVersion { path, form });
+    }
+    String::from_utf8(bytes).map_err(|_| InputError::Binary { path })
+}
+
+/// The contents of a file that was given.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, InputError> {
     let cannot_read = |source| InputError::Read {
         path: path.to_owned(),
         source,
@@ -183,10 +184,7 @@ fn read_pem(path: &Path) -> Result<String, InputError> {
     if bytes.len() as u64 > LARGEST {
         return Err(InputError::TooLarge { path });
     }
-    if let Some(form) = binary_form(&bytes) {
-        return Err(InputError::NotInThisVersion { path, form });
-    }
-    String::from_utf8(bytes).map_err(|_| InputError::Binary { path })
+    Ok(bytes)
 }
 
 /// A DER SEQUENCE: PKCS#12 if it begins with its version 3 (RFC 7292 section 4), else a

@@ -4,11 +4,14 @@ mod arguments;
 mod backend;
 mod certificates;
 mod check;
+mod deliver;
 mod demo;
+mod dialogs;
 mod manual;
 mod output;
 mod probe;
 mod render;
+mod show;
 
 use std::io;
 use std::process::ExitCode;
@@ -107,6 +110,9 @@ enum Failure {
     /// A file given on the command line.
     #[error(transparent)]
     Input(#[from] certificates::InputError),
+    /// A file to be written.
+    #[error(transparent)]
+    Deliver(#[from] deliver::DeliverError),
     /// The proxy itself.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -3,10 +3,7 @@
 use std::fmt::Write;
 
 use super::output::table;
-use crate::admin::api::{
-    Certificate, CertificateDetails, Certificates, Details, Explanation, Kind, NameWarnings,
-    Problem, Status, Timestamp, Warning,
-};
+use crate::admin::api::{Certificate, Certificates, Explanation, Kind, Problem, Status, Timestamp};
 
 /// Names shown of one certificate in a list.
 const NAMES_SHOWN: usize = 4;
@@ -45,7 +42,7 @@ fn list_row(certificate: &Certificate) -> Vec<String> {
     ]
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub(super) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Certificate => "certificate",
         Kind::Request => "request",
@@ -69,7 +66,7 @@ fn names(names: &[String]) -> String {
 }
 
 /// The day, which is what matters in a list.
-fn date(time: Timestamp) -> String {
+pub(super) fn date(time: Timestamp) -> String {
     let text = time.to_string();
     match text.split_once('T') {
         Some((day, _)) => day.to_owned(),
@@ -80,112 +77,6 @@ fn date(time: Timestamp) -> String {
 fn problems(problems: &[Problem]) -> String {
     let messages: Vec<_> = problems.iter().map(|one| one.message.as_str()).collect();
     or_nothing(Some(&messages.join("; ")))
-}
-
-/// `cert show`
-pub(super) fn show(document: &CertificateDetails) -> String {
-    let certificate = &document.certificate;
-    let mut fields = vec![
-        ("Name", certificate.name.clone()),
-        ("Kind", kind(certificate.kind).to_owned()),
-    ];
-    if certificate.default {
-        fields.push(("Default", "yes".to_owned()));
-    }
-    let mut add = |label, value: &Option<String>| {
-        if let Some(value) = value {
-            fields.push((label, value.clone()));
-        }
-    };
-    add("Subject", &certificate.subject);
-    add("Issuer", &certificate.issuer);
-    if !certificate.names.is_empty() {
-        fields.push(("Names", certificate.names.join(", ")));
-    }
-    if !certificate.addresses.is_empty() {
-        fields.push(("Addresses", certificate.addresses.join(", ")));
-    }
-    if let (Some(from), Some(to)) = (certificate.not_before, certificate.not_after) {
-        fields.push(("Valid", format!("{from} to {to}")));
-    }
-    if let Some(standing) = &certificate.standing {
-        fields.push(("Standing", standing_until(standing, document)));
-    }
-    if let Some(key_type) = &certificate.key_type {
-        fields.push(("Key", key_type.clone()));
-    }
-    if let Some(sha256) = &certificate.sha256 {
-        fields.push(("SHA-256", sha256.clone()));
-    }
-    if let Some(details) = &document.details {
-        fields.extend(detail_fields(details));
-    }
-    for problem in &certificate.problems {
-        fields.push(("Problem", problem.message.clone()));
-    }
-    let rows = fields
-        .into_iter()
-        .map(|(label, value)| vec![label.to_owned(), value]);
-    rows_only(rows)
-}
-
-fn standing_until(standing: &str, document: &CertificateDetails) -> String {
-    let change = document
-        .details
-        .as_ref()
-        .and_then(|details| details.next_change.as_ref());
-    match change {
-        Some(change) => format!("{standing}, from {} on {}", change.at, change.standing),
-        None => standing.to_owned(),
-    }
-}
-
-fn detail_fields(details: &Details) -> Vec<(&'static str, String)> {
-    let mut fields = vec![
-        ("Serial", details.serial.clone()),
-        ("Signature", details.signature_algorithm.clone()),
-        ("SPKI SHA-256", details.spki_sha256.clone()),
-        ("SPKI pin", details.spki_pin.clone()),
-        ("TLSA", details.tlsa.clone()),
-    ];
-    for (number, link) in details.chain.iter().enumerate() {
-        let label = if number == 0 { "Chain" } else { "" };
-        let text = format!(
-            "{}, issued by {}, until {}",
-            link.subject,
-            link.issuer,
-            date(link.not_after)
-        );
-        fields.push((label, text));
-    }
-    for (number, name) in details.warnings.iter().enumerate() {
-        let label = if number == 0 { "Browsers" } else { "" };
-        fields.push((label, browser(name)));
-    }
-    fields
-}
-
-fn browser(name: &NameWarnings) -> String {
-    let warnings: Vec<_> = name
-        .warnings
-        .iter()
-        .map(|warning| match warning {
-            Warning::NotTrusted => "not trusted",
-            Warning::OutOfDate => "out of date",
-            Warning::WrongName => "wrong name",
-        })
-        .collect();
-    match warnings.as_slice() {
-        [] => format!("{}: no warning", name.name),
-        warnings => format!("{}: {}", name.name, warnings.join(", ")),
-    }
-}
-
-/// A table without its header.
-fn rows_only(rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let text = table(&["", ""], rows);
-    text.split_once('\n')
-        .map_or(String::new(), |(_, rows)| rows.to_owned())
 }
 
 /// `cert explain`
@@ -329,53 +220,6 @@ mod tests {
             "NAME              KIND         SUBJECT              ISSUER  NAMES                  EXPIRES     STANDING  DEFAULT  PROBLEMS\n\
              mail.example.org  certificate  CN=mail.example.org  CN=CA   a, b, c, d and 2 more  2027-01-01  trusted   default  -\n\
              broken            set aside    -                    -       -                      -           -         -        no key\n"
-        );
-    }
-
-    #[test]
-    fn a_certificate_is_shown_with_all_there_is() {
-        let mut document = certificate();
-        let details = json!({
-            "serial": "0a", "signature_algorithm": "ecdsa-with-SHA256",
-            "spki_sha256": "11", "spki_pin": "EQ==", "tlsa": "3 1 1 11",
-            "chain": [
-                {"subject": "CN=mail.example.org", "issuer": "CN=CA", "sha256": "00ff",
-                 "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z"},
-                {"subject": "CN=CA", "issuer": "CN=Root", "sha256": "01",
-                 "not_before": "2026-01-01T00:00:00Z", "not_after": "2028-01-01T00:00:00Z"},
-            ],
-            "next_change": {"at": "2027-01-01T00:00:01Z", "standing": "expired"},
-            "warnings": [
-                {"name": "a", "warnings": []},
-                {"name": "other", "warnings": ["not-trusted", "wrong-name"]},
-            ],
-        });
-        document
-            .as_object_mut()
-            .unwrap()
-            .extend(details.as_object().unwrap().clone());
-        assert_eq!(
-            show(&from_value(document).unwrap()),
-            "Name          mail.example.org\n\
-             Kind          certificate\n\
-             Default       yes\n\
-             Subject       CN=mail.example.org\n\
-             Issuer        CN=CA\n\
-             Names         a, b, c, d, e\n\
-             Addresses     192.0.2.1\n\
-             Valid         2026-01-01T00:00:00Z to 2027-01-01T00:00:00Z\n\
-             Standing      trusted, from 2027-01-01T00:00:01Z on expired\n\
-             Key           ecdsa-p256\n\
-             SHA-256       00ff\n\
-             Serial        0a\n\
-             Signature     ecdsa-with-SHA256\n\
-             SPKI SHA-256  11\n\
-             SPKI pin      EQ==\n\
-             TLSA          3 1 1 11\n\
-             Chain         CN=mail.example.org, issued by CN=CA, until 2027-01-01\n\
-             \x20             CN=CA, issued by CN=Root, until 2028-01-01\n\
-             Browsers      a: no warning\n\
-             \x20             other: not trusted, wrong name\n"
         );
     }
 

@@ -1,14 +1,12 @@
 //! The certificate folder as documents.
 
-use std::collections::BTreeSet;
-
 use rustls_pki_types::UnixTime;
 
 use crate::admin::api;
-use crate::admin::service::{Context, ServiceError};
+use crate::admin::service::Context;
 use crate::cert::{
-    CertIndex, Certificate, ClientCapabilities, ClientKind, Credential, DnsName, Matched,
-    NamePattern, NameSource, Order, Problem, Query, Selected, StandingKind, UnknownName, hex,
+    ClientCapabilities, ClientKind, Credential, DnsName, NamePattern, Order, Problem, Query,
+    StandingKind, UnknownName,
 };
 use crate::metrics::CertificateSample;
 use crate::store::Entry;
@@ -23,19 +21,6 @@ impl Context {
         api::Certificates {
             certificates: entries.iter().map(|entry| self.describe(entry)).collect(),
         }
-    }
-
-    /// All that is known of one entry.
-    pub fn show(&self, name: &str) -> Result<api::CertificateDetails, ServiceError> {
-        let entry = self.store.entry(name)?;
-        let details = match &entry {
-            Entry::Certificate { credential, .. } => Some(self.details(credential)),
-            Entry::Request { .. } | Entry::SetAside { .. } => None,
-        };
-        Ok(api::CertificateDetails {
-            certificate: self.describe(&entry),
-            details,
-        })
     }
 
     /// The certificate in date whose end is nearest.
@@ -71,7 +56,7 @@ impl Context {
         entries.iter().filter_map(sample).collect()
     }
 
-    fn describe(&self, entry: &Entry) -> api::Certificate {
+    pub(super) fn describe(&self, entry: &Entry) -> api::Certificate {
         match entry {
             Entry::Certificate {
                 credential,
@@ -82,10 +67,26 @@ impl Context {
                 problems: self.problems(credential, replaced_by.as_ref()),
                 ..served(credential, self.clock.now())
             },
-            Entry::Request { name } => bare(name, api::Kind::Request, Vec::new()),
+            Entry::Request { name } => self.request_line(name),
             Entry::SetAside { name, problem } => {
                 bare(name, api::Kind::SetAside, vec![problem.into()])
             }
+        }
+    }
+
+    fn request_line(&self, name: &str) -> api::Certificate {
+        let bare = bare(name, api::Kind::Request, Vec::new());
+        // One that cannot be read any more is set aside when the folder is read again.
+        let Ok(request) = self.store.waiting(name) else {
+            return bare;
+        };
+        let identity = &request.identity;
+        api::Certificate {
+            names: identity.names.iter().map(ToString::to_string).collect(),
+            addresses: identity.addresses.iter().map(ToString::to_string).collect(),
+            key_type: Some(request.key_type.to_string()),
+            subject: Some(request.subject),
+            ..bare
         }
     }
 
@@ -129,64 +130,6 @@ impl Context {
             })
         })
     }
-
-    fn details(&self, credential: &Credential) -> api::Details {
-        let now = self.clock.now();
-        let certificate = &credential.certificate;
-        let spki = certificate.spki_sha256();
-        let standing = &credential.standing;
-        api::Details {
-            serial: certificate.serial.clone(),
-            signature_algorithm: certificate.signature_algorithm.clone(),
-            spki_sha256: hex(&spki),
-            spki_pin: certificate.spki_pin(),
-            tlsa: format!("3 1 1 {}", hex(&spki)),
-            chain: chain(credential),
-            next_change: standing.next_change(now).map(|at| api::StandingChange {
-                at: at.into(),
-                standing: standing.kind(at).as_str().to_owned(),
-            }),
-            warnings: self.warnings(credential, now),
-        }
-    }
-
-    /// For its own names, and for those of the configuration that it is served for although it
-    /// does not cover them.
-    fn warnings(&self, credential: &Credential, now: UnixTime) -> Vec<api::NameWarnings> {
-        let certificate = &credential.certificate;
-        let common = warnings_of(credential, now);
-        let named = |name: String, covered: bool| {
-            let wrong = (!covered).then_some(api::Warning::WrongName);
-            let warnings = common.iter().copied().chain(wrong).collect();
-            api::NameWarnings { name, warnings }
-        };
-        // Browsers look into subjectAltName only (RFC 9525 section 2).
-        let covered = certificate.name_source == NameSource::SubjectAltName;
-        let names = certificate.names.iter().map(ToString::to_string);
-        let addresses = certificate.addresses.iter().map(ToString::to_string);
-        let mut warnings: Vec<_> = names.map(|name| named(name, covered)).collect();
-        warnings.extend(addresses.map(|address| named(address, true)));
-        let index = self.live.load();
-        for name in self.configured_names() {
-            if served_by_default(&index, &name, credential, now) {
-                warnings.push(named(name.to_string(), false));
-            }
-        }
-        warnings
-    }
-
-    /// Names that listeners announce and routes take.
-    fn configured_names(&self) -> BTreeSet<DnsName> {
-        let config = self.config.load();
-        let listeners = config.listeners.iter();
-        let hostnames = listeners.filter_map(|listener| listener.hostname.clone());
-        let patterns = config.routes.iter().flat_map(|route| &route.names);
-        let routed = patterns.filter_map(|pattern| match pattern {
-            NamePattern::Exact(name) => Some(name.clone()),
-            NamePattern::Wildcard(_) => None,
-        });
-        hostnames.chain(routed).collect()
-    }
 }
 
 impl From<&Problem> for api::Problem {
@@ -199,7 +142,7 @@ impl From<&Problem> for api::Problem {
 }
 
 /// A client of today that asks for `name`.
-fn query(name: &DnsName) -> Query<'_> {
+pub(super) fn query(name: &DnsName) -> Query<'_> {
     Query {
         server_name: Some(name),
         assumed: None,
@@ -207,33 +150,6 @@ fn query(name: &DnsName) -> Query<'_> {
         client: ClientCapabilities::from(ClientKind::Modern),
         unknown_name: UnknownName::Default,
     }
-}
-
-fn served_by_default(
-    index: &CertIndex,
-    name: &DnsName,
-    credential: &Credential,
-    now: UnixTime,
-) -> bool {
-    match index.select(&query(name), now) {
-        Selected::Served(selection) => {
-            selection.matched == Matched::Default && selection.credential.name == credential.name
-        }
-        Selected::Rejected | Selected::NoUsableKey => false,
-    }
-}
-
-/// What a browser warns of whatever name it asked for.
-fn warnings_of(credential: &Credential, now: UnixTime) -> Vec<api::Warning> {
-    let standing = &credential.standing;
-    let kind = standing.kind(now);
-    let out_of_date = matches!(kind, StandingKind::Expired | StandingKind::NotYetValid);
-    let trusted = kind == StandingKind::Trusted || (out_of_date && !standing.trusted.is_empty());
-    let warnings = [
-        (!trusted).then_some(api::Warning::NotTrusted),
-        out_of_date.then_some(api::Warning::OutOfDate),
-    ];
-    warnings.into_iter().flatten().collect()
 }
 
 fn served(credential: &Credential, now: UnixTime) -> api::Certificate {
@@ -278,26 +194,9 @@ fn bare(name: &str, kind: api::Kind, problems: Vec<api::Problem>) -> api::Certif
     }
 }
 
-fn chain(credential: &Credential) -> Vec<api::ChainCertificate> {
-    let sent = credential.certified_key.cert.iter();
-    // What cannot be read was refused when the chain was put together.
-    let readable = sent.filter_map(|der| Certificate::from_der(der.clone()).ok());
-    readable
-        .map(|certificate| api::ChainCertificate {
-            sha256: certificate.fingerprint(),
-            not_before: api::Timestamp(certificate.validity.not_before),
-            not_after: api::Timestamp(certificate.validity.not_after),
-            subject: certificate.subject,
-            issuer: certificate.issuer,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use data_encoding::BASE64;
 
     use super::*;
     use crate::admin::fixture::{DAY, Fixture, NOW, at};
@@ -370,65 +269,6 @@ mod tests {
         assert_eq!(
             codes(entry(&fixture.context.list(), "_.example.com")),
             ["expired"]
-        );
-    }
-
-    #[test]
-    fn shows_what_a_browser_would() {
-        let fixture = Fixture::new();
-        fixture.make("mail.example.com", 10);
-        let shown = fixture.context.show("mail.example.com").unwrap();
-        let details = shown.details.unwrap();
-        assert_eq!(details.spki_sha256.len(), 64);
-        assert_eq!(details.tlsa, format!("3 1 1 {}", details.spki_sha256));
-        assert_eq!(
-            hex(&BASE64.decode(details.spki_pin.as_bytes()).unwrap()),
-            details.spki_sha256
-        );
-        assert_eq!(details.chain.len(), 1);
-        assert_eq!(
-            Some(&details.chain[0].sha256),
-            shown.certificate.sha256.as_ref()
-        );
-        let change = details.next_change.unwrap();
-        assert_eq!(change.standing, "expired");
-        assert_eq!(change.at.to_string(), "2026-12-01T10:00:01Z");
-
-        let unknown = fixture.context.show("nobody").unwrap_err();
-        assert_eq!(unknown.status(), 404);
-        assert_eq!(
-            unknown.to_string(),
-            "no certificate \"nobody\" (known: mail.example.com, server)"
-        );
-    }
-
-    #[test]
-    fn warns_of_each_name_as_a_browser_would_today() {
-        use api::Warning::{NotTrusted, OutOfDate, WrongName};
-
-        let fixture = Fixture::new();
-        fixture.make("mail.example.com", 10);
-        let warnings = |name: &str| {
-            let shown = fixture.context.show(name).unwrap();
-            let warnings = shown.details.unwrap().warnings;
-            let pairs = warnings.into_iter().map(|of| (of.name, of.warnings));
-            pairs.collect::<Vec<_>>()
-        };
-        let mail = "mail.example.com".to_owned();
-        assert_eq!(warnings(&mail), [(mail.clone(), vec![NotTrusted])]);
-        // The default certificate is served for a route's name that nothing covers.
-        let webmail = (
-            "webmail.example.net".to_owned(),
-            vec![NotTrusted, WrongName],
-        );
-        let server = warnings("server");
-        assert!(server.contains(&webmail), "{server:?}");
-        assert!(!server.iter().any(|(name, _)| *name == mail));
-
-        fixture.context.clock.set(at(NOW + 20 * DAY));
-        assert_eq!(
-            warnings(&mail),
-            [(mail.clone(), vec![NotTrusted, OutOfDate])]
         );
     }
 

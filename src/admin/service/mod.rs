@@ -4,25 +4,22 @@
 //! both get the same rules. Everything may block.
 
 mod describe;
+mod dialogs;
 mod explain;
 mod mx;
+mod show;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::admin::api;
 use crate::causes;
-use crate::cert::{IssueError, KeyAlgorithm, LiveIndex, NameError, NamePattern, NewCertificate};
-use crate::cert::{Subject, UnknownClientKind};
+use crate::cert::{IssueError, LiveIndex, NameError, UnknownClientKind};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{CertStore, StoreError};
 use crate::time::Clock;
-
-/// Days that a new certificate is valid for if nobody says otherwise: two years.
-const DEFAULT_DAYS: u32 = 730;
 
 /// What the documents are made of.
 #[derive(Clone, Debug)]
@@ -72,6 +69,17 @@ pub enum ServiceError {
         /// Its name.
         field: &'static str,
     },
+    /// A field that is not what it says.
+    #[error("{field:?} is not base64")]
+    NotBase64 {
+        /// Its name.
+        field: &'static str,
+    },
+    /// Another key, and the same.
+    #[error(
+        "\"from\" keeps the key of a certificate, and \"key_type\" asks for another: only one of them can be"
+    )]
+    KeyIsKept,
     /// Promised for later.
     #[error("{what} is not in this version")]
     NotInThisVersion {
@@ -84,13 +92,20 @@ impl ServiceError {
     /// The HTTP status that says it.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Store(StoreError::Unknown { .. }) | Self::UnknownListener { .. } => 404,
+            Self::Store(
+                StoreError::Unknown { .. }
+                | StoreError::NoRequest { .. }
+                | StoreError::NothingToExport { .. },
+            )
+            | Self::UnknownListener { .. } => 404,
             Self::BadField(error) | Self::Store(StoreError::Issue(error)) => match error {
                 IssueError::NoRandom(_) | IssueError::Failed(_) => 500,
                 _ => 400,
             },
             Self::Store(StoreError::BadName { .. }) => 400,
-            Self::Store(StoreError::DefaultCertificate { .. }) => 409,
+            Self::Store(
+                StoreError::DefaultCertificate { .. } | StoreError::RequestWaits { .. },
+            ) => 409,
             Self::Store(
                 StoreError::Io { .. } | StoreError::NoAnchor { .. } | StoreError::Unsettled { .. },
             ) => 500,
@@ -134,13 +149,6 @@ impl Context {
         })
     }
 
-    /// Makes a key and a self-signed certificate.
-    pub fn create(&self, new: &api::New) -> Result<api::Name, ServiceError> {
-        let certificate = new_certificate(new)?;
-        let name = self.store.create(&certificate, new.name.as_deref())?;
-        Ok(api::Name { name })
-    }
-
     /// Removes a certificate; the default one only if `force` is set.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), ServiceError> {
         Ok(self.store.remove(name, force)?)
@@ -162,32 +170,4 @@ impl Context {
         let stats = self.store.stats();
         metrics.certificates(&self.samples(), stats.set_aside, stats.names, stats.updates);
     }
-}
-
-fn new_certificate(new: &api::New) -> Result<NewCertificate, ServiceError> {
-    let mut names = Vec::new();
-    let mut addresses = Vec::new();
-    for hostname in &new.hostnames {
-        match hostname.parse::<IpAddr>() {
-            Ok(address) => addresses.push(address),
-            Err(_) => names.push(NamePattern::parse(hostname)?),
-        }
-    }
-    let key = match &new.key_type {
-        Some(text) => text.parse()?,
-        None => KeyAlgorithm::default(),
-    };
-    Ok(NewCertificate {
-        names,
-        addresses,
-        subject: Subject {
-            country: Some(new.country.clone()),
-            organization: new.organization.clone(),
-            unit: new.unit.clone(),
-            city: new.city.clone(),
-            state: new.state.clone(),
-        },
-        days: new.days.unwrap_or(DEFAULT_DAYS),
-        key,
-    })
 }
