@@ -4,7 +4,9 @@
 //! GET    /v1/status
 //! GET    /v1/certificates                POST /v1/certificates       (new self-signed)
 //! GET    /v1/certificates/NAME           DELETE /v1/certificates/NAME[?force=true]
-//! POST   /v1/import
+//! GET    /v1/certificates/NAME/{certificate,chain,request,key}       (PEM)
+//! DELETE /v1/certificates/NAME/request   (gives a waiting request up)
+//! POST   /v1/requests · POST /v1/import · POST /v1/import-signed
 //! GET    /v1/default · PUT /v1/default   {"name": "server"}
 //! GET    /v1/explain?host=…&listener=…&client=…&at=…
 //! POST   /v1/reload · POST /v1/drain · POST /v1/stop

@@ -111,6 +111,17 @@ pub enum StoreError {
         /// Which key it waits with.
         key_id: String,
     },
+    /// Something that may be a request is not lost to another one either.
+    #[error(
+        "what lies where the request is to go cannot be used, and may be one that waits: {reason}; \
+         give it up with \"gatepost cert remove {name} --request\", or choose another NAME"
+    )]
+    RequestInTheWay {
+        /// NAME.
+        name: String,
+        /// What is wrong with it, with its file.
+        reason: String,
+    },
     /// There is no such request.
     #[error("no request of {name:?} waits (waiting: {waiting})")]
     NoRequest {

@@ -82,6 +82,8 @@ impl CertStore {
     pub fn paths(&self, name: &str) -> Paths {
         let directory = self.directory();
         let files = Listing::files_of(&directory, name);
+        // As whoever reads it may be in another folder.
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
         let path = |ending: &str| directory.join(format!("{name}.{ending}"));
         let pem = (files.pem && !files.crt).then(|| path("pem"));
         Paths {

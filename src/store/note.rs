@@ -34,6 +34,8 @@ pub(super) struct Note {
     gone: Vec<Gone>,
     /// Whether NAME was the default certificate, or was to be.
     default: bool,
+    /// What it says could not be read: then nothing goes, and the note stays.
+    unread: bool,
 }
 
 /// A file that is gone once `NAME.crt` is another.
@@ -96,25 +98,30 @@ impl Note {
         text
     }
 
-    /// Reads the note about a NAME. What cannot be read says nothing: then nothing goes.
+    /// Reads the note about a NAME.
     pub(super) fn read(directory: &Path, name: &str) -> Self {
         let path = directory.join(format!("{UNSETTLED}{name}"));
-        let contents = read_regular(&path).map(|contents| contents.bytes);
-        let text = String::from_utf8(contents.unwrap_or_default()).unwrap_or_default();
         let mut note = Self::default();
+        match read_regular(&path) {
+            Ok(contents) => note.parse(&String::from_utf8_lossy(&contents.bytes)),
+            Err(_) => note.unread = path.symlink_metadata().is_ok(),
+        }
+        note
+    }
+
+    fn parse(&mut self, text: &str) {
         for line in text.lines() {
             match *line.split(' ').collect::<Vec<_>>().as_slice() {
-                ["key", key] => note.keys.push(key.to_owned()),
-                ["gone", ending @ ("csr" | "pem"), contents, once] => note.gone.push(Gone {
+                ["key", key] => self.keys.push(key.to_owned()),
+                ["gone", ending @ ("csr" | "pem"), contents, once] => self.gone.push(Gone {
                     ending: ending.to_owned(),
                     contents: contents.to_owned(),
                     once: once.to_owned(),
                 }),
-                ["default"] => note.default = true,
+                ["default"] => self.default = true,
                 _ => {}
             }
         }
-        note
     }
 
     /// Endings of the files that are gone although they are still there.
@@ -138,13 +145,17 @@ impl Note {
     }
 
     /// The steps that end what was under way; `files` is what is left of NAME without what is
-    /// passed over.
+    /// passed over. None as long as a file that matters cannot be read.
     pub(super) fn settle(&self, directory: &Path, name: &str, files: Files) -> Vec<Step> {
+        let keys = self.settle_keys(directory, name, files);
+        let (false, Some(keys)) = (self.unread, keys) else {
+            return Vec::new();
+        };
         let gone = self.passed_over(directory, name).into_iter();
         let mut steps: Vec<Step> = gone
             .map(|ending| Step::remove(format!("{name}.{ending}")))
             .collect();
-        steps.extend(self.settle_keys(directory, name, files));
+        steps.extend(keys);
         if self.forgets_default(files) && chosen_default(directory).as_deref() == Some(name) {
             steps.push(Step::remove(DEFAULT.to_owned()));
         }
@@ -152,30 +163,34 @@ impl Note {
         steps
     }
 
-    fn settle_keys(&self, directory: &Path, name: &str, files: Files) -> Option<Step> {
+    /// What is to be done with the key file, if anything; `None` if that cannot be told.
+    fn settle_keys(&self, directory: &Path, name: &str, files: Files) -> Option<Option<Step>> {
+        let in_use = keys_in_use(directory, name, files)?;
         if !files.key || self.keys.is_empty() {
-            return None;
+            return Some(None);
         }
         let file = format!("{name}.key");
         let any = self.keys.iter().any(|key| key == ANY);
         if any && !files.crt && !files.csr {
-            return Some(Step::remove(file));
+            return Some(Some(Step::remove(file)));
         }
-        let keys = read_keys(directory, name).ok()?;
-        let in_use = keys_in_use(directory, name, files)?;
+        let Ok(keys) = read_keys(directory, name) else {
+            // Somebody else's by now, or damaged: nothing that was noted is in it.
+            return Some(None);
+        };
         let stays = |spki: &[u8]| {
             let listed = self.keys.contains(&hex(&sha256(spki)));
             !listed || in_use.iter().any(|used| used == spki)
         };
         let left: Vec<_> = keys.iter().filter(|key| stays(key.spki())).collect();
-        match left.len() {
+        Some(match left.len() {
             0 => Some(Step::remove(file)),
             some if some < keys.len() => {
                 let text = left.iter().map(|key| key.to_pem()).collect();
                 Some(Step::secret(file, text))
             }
             _ => None,
-        }
+        })
     }
 }
 
@@ -186,13 +201,16 @@ fn keys_in_use(directory: &Path, name: &str, files: Files) -> Option<Vec<Vec<u8>
         contents.ok().map(|contents| contents.bytes)
     };
     let mut spkis = Vec::new();
-    if files.crt {
-        for der in read_bundle(&contents("crt")?).ok()?.certificates {
-            spkis.push(spki_of(&der).ok()?);
-        }
+    if files.crt
+        && let Ok(bundle) = read_bundle(&contents("crt")?)
+    {
+        let certificates = bundle.certificates.iter();
+        spkis.extend(certificates.filter_map(|der| spki_of(der).ok()));
     }
-    if files.csr {
-        spkis.push(Request::from_pem(&contents("csr")?).ok()?.spki);
+    if files.csr
+        && let Ok(request) = Request::from_pem(&contents("csr")?)
+    {
+        spkis.push(request.spki);
     }
     Some(spkis)
 }

@@ -239,7 +239,12 @@ pub(super) fn plan(
         (None, Some(from)) if check_name(from).is_ok() => from.clone(),
         (None, _) => listing.free_name(&name_for(&identity.names, &identity.addresses)?),
     };
-    let waiting = waiting(&name);
+    let files = listing.files(&name);
+    let waiting = files.csr.then(|| read(directory, &name, files));
+    let waiting = waiting.transpose().map_err(|reason| {
+        let name = name.clone();
+        StoreError::RequestInTheWay { name, reason }
+    })?;
     let key = match (kept, &waiting) {
         (Some(kept), _) => kept,
         (None, Some(waiting)) => waiting.key.clone(),
@@ -258,7 +263,7 @@ pub(super) fn plan(
         }
     }
     let request = request(&identity, &key)?;
-    let steps = change::request(directory, &name, &request, &key, listing.files(&name))?;
+    let steps = change::request(directory, &name, &request, &key, files)?;
     Ok((steps, name))
 }
 

@@ -83,13 +83,10 @@ fn new_certificate(new: &api::New) -> Result<NewCertificate, ServiceError> {
     Ok(NewCertificate {
         names,
         addresses,
-        subject: Subject {
-            country: Some(new.country.clone()),
-            organization: new.organization.clone(),
-            unit: new.unit.clone(),
-            city: new.city.clone(),
-            state: new.state.clone(),
-        },
+        subject: subject(
+            Some(&new.country),
+            [&new.organization, &new.unit, &new.city, &new.state],
+        ),
         days: new.days.unwrap_or(DEFAULT_DAYS),
         key: match &new.key_type {
             Some(text) => text.parse()?,
@@ -109,27 +106,41 @@ fn new_request(new: &api::NewRequest) -> Result<store::NewRequest, ServiceError>
     Ok(store::NewRequest {
         names,
         addresses,
-        subject: Subject {
-            country: new.country.clone(),
-            organization: new.organization.clone(),
-            unit: new.unit.clone(),
-            city: new.city.clone(),
-            state: new.state.clone(),
-        },
+        subject: subject(
+            new.country.as_ref(),
+            [&new.organization, &new.unit, &new.city, &new.state],
+        ),
         key: new.key_type.as_deref().map(str::parse).transpose()?,
         from: new.from.clone(),
     })
 }
 
-/// Host names and wildcards, and IP addresses.
+fn subject(country: Option<&String>, fields: [&Option<String>; 4]) -> Subject {
+    let [organization, unit, city, state] = fields.map(Clone::clone);
+    Subject {
+        country: country.cloned(),
+        organization,
+        unit,
+        city,
+        state,
+    }
+}
+
+/// Host names and wildcards, and IP addresses, each once.
 fn hosts(texts: &[String]) -> Result<(Vec<NamePattern>, Vec<IpAddr>), ServiceError> {
     let mut names = Vec::new();
     let mut addresses = Vec::new();
     for text in texts {
         match text.parse::<IpAddr>() {
-            Ok(address) => addresses.push(address),
-            Err(_) => names.push(NamePattern::parse(text)?),
+            Ok(address) => push_once(&mut addresses, address),
+            Err(_) => push_once(&mut names, NamePattern::parse(text)?),
         }
     }
     Ok((names, addresses))
+}
+
+fn push_once<T: PartialEq>(all: &mut Vec<T>, one: T) {
+    if !all.contains(&one) {
+        all.push(one);
+    }
 }

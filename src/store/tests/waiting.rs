@@ -328,6 +328,11 @@ fn a_request_whose_key_is_another_is_set_aside() {
     let expected = "b: b.csr: the request's key is not the key in b.key (request's key id ";
     assert!(listed[1].starts_with(expected), "{listed:?}");
     let store = open(folder.path());
+    let refused = store.request(&wanted(&["b.test"]), Some("b")).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::RequestInTheWay { .. }),
+        "{refused}"
+    );
     let refused = store.export("b", Part::Request).unwrap_err().to_string();
     assert!(
         refused.starts_with("\"b\" has no request to give out: b.csr: "),
