@@ -8,6 +8,7 @@ mod cli;
 mod common;
 mod config;
 mod demo;
+mod dialogs;
 mod input;
 mod layers;
 mod metrics;
