@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cert::fingerprint::key_id;
+use crate::cert::fingerprint::short_id;
 use crate::cert::key::{MAX_RSA_BITS, MIN_RSA_BITS};
 use crate::cert::path::{Step, Walk};
 use crate::cert::{Certificate, CertificateError, KeyType, PrivateKey};
@@ -236,8 +236,8 @@ fn fitting_key<'k>(
     keys.iter()
         .find(|key| key.spki() == certificate.spki)
         .ok_or_else(|| CredentialError::KeyMismatch {
-            certificate: key_id(&certificate.spki),
-            keys: keys.iter().map(|key| key_id(key.spki())).collect(),
+            certificate: short_id(&certificate.spki),
+            keys: keys.iter().map(|key| short_id(key.spki())).collect(),
         })
 }
 
@@ -334,7 +334,7 @@ mod tests {
         let anchors = TrustAnchors::new();
         let leaf = self_signed(&named(days(0, 10)));
         let other = private_key(&new_key());
-        let id = |key: &PrivateKey| key_id(key.spki());
+        let id = |key: &PrivateKey| short_id(key.spki());
         let garbage = CertificateDer::from(b"garbage".to_vec());
         let small = openssl_self_signed(&[
             "-newkey",

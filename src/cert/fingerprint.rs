@@ -15,8 +15,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     value
 }
 
-/// Enough of the SHA-256 over a SubjectPublicKeyInfo to tell keys apart.
-pub fn key_id(spki: &[u8]) -> String {
+/// Enough of the SHA-256 over a SubjectPublicKeyInfo to tell keys apart in an error text.
+pub fn short_id(spki: &[u8]) -> String {
     let mut id = hex(&sha256(spki));
     id.truncate(16);
     id

@@ -39,7 +39,7 @@ pub use chain::{Bundle, ChainError, chain_pem, read_bundle};
 pub use credential::{Credential, CredentialError, Problem, ProblemCode};
 pub use explain::{Explanation, Lost, NextChange, Outcome, Winner};
 pub use extensions::Extensions;
-pub use fingerprint::{hex, key_id, sha256};
+pub use fingerprint::{hex, sha256, short_id};
 pub use index::{CertIndex, Changes, Query, Selected, Selection, UnknownName};
 pub use issue::{IssueError, KeyAlgorithm, NewCertificate, Subject, new_key, self_signed};
 pub use key::{KeyError, KeyType, PrivateKey};

@@ -19,7 +19,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use crate::cert::issue::{alternative_names, distinguished_name, for_servers};
 use crate::cert::presented::Presented;
 use crate::cert::{Certificate, IssueError, KeyType, NamePattern, PrivateKey, Subject};
-use crate::cert::{algorithm, distinguished_name as dn, key_id};
+use crate::cert::{algorithm, distinguished_name as dn, short_id};
 
 /// The label of its PEM block (RFC 7468 section 7).
 const LABEL: &str = "CERTIFICATE REQUEST";
@@ -188,7 +188,7 @@ impl Request {
 
     /// Enough of the SHA-256 over the public key to tell keys apart.
     pub fn key_id(&self) -> String {
-        key_id(&self.spki)
+        short_id(&self.spki)
     }
 }
 
@@ -337,7 +337,7 @@ mod tests {
         let subject = &read.identity.subject;
         assert_eq!(subject.organization.as_deref(), Some("Example, Inc."));
         assert_eq!(subject.state.as_deref(), Some("NRW"));
-        assert_eq!(read.key_id(), key_id(key.spki()));
+        assert_eq!(read.key_id(), short_id(key.spki()));
     }
 
     #[test]

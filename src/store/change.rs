@@ -32,29 +32,26 @@ pub(super) fn replace(
     key: &PrivateKey,
     there: (Files, Option<&Slot>),
 ) -> Result<Vec<Step>, StoreError> {
-    let endings = there.0.pem.then_some("pem");
-    place(directory, name, (chain, key), there, endings)
+    place(directory, name, (chain, key), there, None)
 }
 
 /// The same with the answer to the request that waits under this NAME; the request goes.
 pub(super) fn answer(
     directory: &Path,
     name: &str,
-    chain: &[CertificateDer<'_>],
-    key: &PrivateKey,
+    pair: (&[CertificateDer<'_>], &PrivateKey),
     there: (Files, Option<&Slot>),
 ) -> Result<Vec<Step>, StoreError> {
-    let endings = there.0.pem.then_some("pem").into_iter().chain(["csr"]);
-    place(directory, name, (chain, key), there, endings)
+    place(directory, name, pair, there, Some("csr"))
 }
 
-/// Puts a pair in its place; files with these endings go.
+/// Puts a pair in its place; `NAME.pem` goes, and what is answered by it.
 fn place(
     directory: &Path,
     name: &str,
     (chain, key): (&[CertificateDer<'_>], &PrivateKey),
     (files, slot): (Files, Option<&Slot>),
-    superseded: impl IntoIterator<Item = &'static str>,
+    answered: Option<&str>,
 ) -> Result<Vec<Step>, StoreError> {
     let old = old_keys(directory, name, files)?;
     let there = old.iter().any(|old| old.spki() == key.spki());
@@ -79,7 +76,7 @@ fn place(
         let left = std::iter::once(key).chain(kept);
         steps.push(Step::secret(key_file, text(left)).tidies());
     }
-    for ending in superseded {
+    for ending in files.pem.then_some("pem").into_iter().chain(answered) {
         let file = format!("{name}.{ending}");
         if let Ok(contents) = read_regular(&directory.join(&file)) {
             note.gone(ending, &contents.bytes, &certificate);

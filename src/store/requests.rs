@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use crate::causes;
 use crate::cert::{
     Certificate, Credential, Identity, KeyAlgorithm, NamePattern, PrivateKey, Problem, ProblemCode,
-    Request, Subject, key_id, new_key, request,
+    Request, Subject, new_key, request, short_id,
 };
 use crate::store::atomic::{Step, read_regular};
 use crate::store::layout::{Files, Listing, check_name, name_for, valid_name};
@@ -58,7 +58,7 @@ pub(super) fn read(directory: &Path, name: &str, files: Files) -> Result<Waiting
             "{file}: the request's key is not the key in {name}.key (request's key id {}, key's key id {})",
             request.key_id(),
             keys.iter()
-                .map(|key| key_id(key.spki()))
+                .map(|key| short_id(key.spki()))
                 .collect::<Vec<_>>()
                 .join(", ")
         )),
@@ -148,7 +148,7 @@ impl CertStore {
             problems.extend(names_differ(&waiting.request.identity, end_entity));
             let there = (listing.files(&name), state.slots.get(&name));
             let directory = &state.options.directory;
-            let steps = change::answer(directory, &name, &chain, &waiting.key, there)?;
+            let steps = change::answer(directory, &name, (&chain, &waiting.key), there)?;
             Ok((steps, Imported { name, problems }))
         })
     }
@@ -345,7 +345,11 @@ impl Answer {
             format!("; it is the certificate of {name:?} already")
         });
         StoreError::NoWaitingRequest {
-            key_ids: self.certificates.iter().map(|c| key_id(&c.spki)).collect(),
+            key_ids: self
+                .certificates
+                .iter()
+                .map(|c| short_id(&c.spki))
+                .collect(),
             waiting: list(&state.options.directory, listing),
             hint: hint.unwrap_or_default(),
         }

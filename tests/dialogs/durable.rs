@@ -18,6 +18,7 @@ use gatepost::time::Clock;
 use rcgen::CertificateSigningRequestParams;
 use tempfile::TempDir;
 
+use super::LISTENER;
 use crate::common::ca::{DAY, Issuer, Pair, TestCa};
 use crate::common::gatepost::PROGRAM;
 use crate::common::process::{Outcome, require_root, run};
@@ -30,21 +31,8 @@ const CALLS: &str = "?open,openat,?creat,write,pwrite64,writev,fsync,fdatasync,?
 /// Tries at the same time: they wait for the disk most of their time.
 const AT_ONCE: usize = 4;
 
-const CONFIGURATION: &str = r#"
-[certificates]
-trust = ["root.pem"]
-[metrics]
-listen = "127.0.0.1:0"
-[[listener]]
-name = "tcp"
-bind = ["127.0.0.1:0"]
-protocol = "tcp"
-tls = "implicit"
-upstream = "nobody"
-[[upstream]]
-name = "nobody"
-servers = ["127.0.0.1:9"]
-"#;
+/// What stands before [`LISTENER`].
+const HEAD: &str = "[certificates]\ntrust = [\"root.pem\"]\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
 
 /// What the folders are made of.
 struct Stock {
@@ -74,7 +62,7 @@ struct Site(TempDir);
 impl Site {
     fn fresh(stock: &Stock) -> Self {
         let site = Self(tempfile::tempdir().unwrap());
-        fs::write(site.path("proxy.toml"), CONFIGURATION).unwrap();
+        fs::write(site.path("proxy.toml"), format!("{HEAD}{LISTENER}")).unwrap();
         fs::write(site.path("root.pem"), &stock.root).unwrap();
         site
     }
@@ -293,6 +281,8 @@ struct Trial {
     after: Vec<String>,
     /// The calls that change something in the folder.
     calls: Vec<Call>,
+    /// How often the state before was found, and the one after.
+    found: [AtomicUsize; 2],
 }
 
 /// A call to the system.
@@ -320,6 +310,7 @@ impl Trial {
             calls: changing(&calls),
             before,
             site,
+            found: Default::default(),
         };
         assert_ne!(whole.read(), trial.before, "{what}");
         trial.tidy(&whole, what);
@@ -402,8 +393,8 @@ impl Trial {
         let outcome = self.strace(&site, call, "signal=KILL");
         assert!(!outcome.status.success(), "{case}: {outcome:#?}");
         let read = self.is_after(&site.read(), &case);
-        let folder = site.folder();
-        if self.what == "the first start" && !folder.exists() {
+        self.found[usize::from(read)].fetch_add(1, Ordering::SeqCst);
+        if self.what == "the first start" && !site.folder().exists() {
             return;
         }
         let written = self.is_after(&site.write(), &case);
@@ -470,7 +461,7 @@ fn changing(log: &str) -> Vec<Call> {
 }
 
 /// Does this for every call of every change, some at a time.
-fn at_every_call(work: impl Fn(&Trial, &Call) + Sync) {
+fn at_every_call(work: impl Fn(&Trial, &Call) + Sync) -> Vec<Trial> {
     let stock = Stock::new();
     let trials: Vec<_> = CHANGES.map(|change| Trial::new(&stock, change)).into();
     let all: Vec<_> = trials
@@ -487,11 +478,20 @@ fn at_every_call(work: impl Fn(&Trial, &Call) + Sync) {
             });
         }
     });
+    trials
 }
 
 #[test]
 fn killed_at_any_call_it_leaves_the_state_before_or_after() {
-    at_every_call(Trial::killed);
+    for trial in at_every_call(Trial::killed) {
+        let found = trial.found.map(AtomicUsize::into_inner);
+        let seen = found.iter().all(|times| *times > 0);
+        assert!(
+            seen,
+            "{}: {found:?} of the states before and after",
+            trial.what
+        );
+    }
 }
 
 #[test]

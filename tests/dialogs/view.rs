@@ -157,6 +157,13 @@ fn a_request_cannot_say_how_long_and_that_is_said() {
     }
 }
 
+/// A document without what changes from one second to the next.
+fn undated(document: &str) -> Value {
+    let mut document: Value = serde_json::from_str(document).unwrap();
+    document.as_object_mut().unwrap().remove("days_left");
+    document
+}
+
 #[test]
 fn the_folder_the_proxy_and_the_api_give_the_same_documents() {
     let ca = TestCa::today();
@@ -183,10 +190,10 @@ fn the_folder_the_proxy_and_the_api_give_the_same_documents() {
             .site
             .command(&["cert", "show", name, "--json"])
             .ok();
-        assert_eq!(&by_command, shown, "{name}");
+        assert_eq!(undated(&by_command), undated(shown), "{name}");
         let path = format!("/v1/certificates/{name}");
         let by_api = call(&gatepost, "GET", &path, &Value::Null).1;
-        assert_eq!(by_api.trim_end(), shown.trim_end(), "{name}");
+        assert_eq!(undated(&by_api), undated(shown), "{name}");
     }
     assert_eq!(
         gatepost.site.command(&["cert", "list", "--json"]).ok(),

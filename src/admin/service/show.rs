@@ -62,7 +62,7 @@ impl Context {
                 .map(|(oid, critical)| api::Extension { oid, critical })
                 .collect(),
             sha1: extensions.sha1,
-            key_id: crate::cert::key_id(&certificate.spki),
+            key_id: crate::cert::short_id(&certificate.spki),
             spki_sha256: hex(&spki),
             spki_pin: certificate.spki_pin(),
             tlsa: format!("3 1 1 {}", hex(&spki)),

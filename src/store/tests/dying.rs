@@ -202,7 +202,7 @@ fn a_request_and_its_answer_leave_all_or_nothing() {
             let steps = die_after(folder.path(), done, |state, listing| {
                 let there = (listing.files("mail"), state.slots.get("mail"));
                 let chain = [signed.der().clone()];
-                change::answer(folder.path(), "mail", &chain, &key, there).unwrap()
+                change::answer(folder.path(), "mail", (&chain, &key), there).unwrap()
             });
             let case = format!("answer, {what}, {done} of {steps}");
             seen_by_readers(folder.path(), &case);

@@ -248,7 +248,7 @@ fn an_answer_that_nobody_waits_for_says_what_was_looked_for() {
     let id = |store: &CertStore, name| store.waiting(name).unwrap().key_id();
     let of_stranger = {
         let bundle = crate::cert::read_bundle(signed.as_bytes()).unwrap();
-        crate::cert::key_id(&crate::cert::spki_of(&bundle.certificates[0]).unwrap())
+        crate::cert::short_id(&crate::cert::spki_of(&bundle.certificates[0]).unwrap())
     };
     let refused = take(&store, &signed).unwrap_err().to_string();
     let looked = "no request waits for the certificate: looked for key id ";
