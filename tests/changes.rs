@@ -343,7 +343,7 @@ fn a_broken_import_changes_nothing() {
                 pkcs12_base64: Some("MII=".to_owned()),
                 ..api::Import::default()
             },
-            "not in this version",
+            "cannot read the PKCS#12 file that was given: no PEM block found",
         ),
     ];
     let list = || {

@@ -153,16 +153,8 @@ fn help_and_version_are_results() {
 #[test]
 fn what_is_promised_for_later_says_so() {
     let (site, _) = site();
-    for (arguments, named) in [
-        ("init --upstream old.example.org", "init"),
-        (
-            "cert import a.pem --passphrase-file secret",
-            "--passphrase-file",
-        ),
-    ] {
-        let expected = format!("gatepost: \"{named}\" is not in this version\n");
-        refused(&command(&site, arguments), FAILED, &expected);
-    }
+    let init = command(&site, "init --upstream old.example.org");
+    refused(&init, FAILED, "gatepost: \"init\" is not in this version\n");
 }
 
 #[test]
@@ -345,36 +337,14 @@ fn a_certificate_is_imported_with_its_key_and_its_problems() {
     fs::write(site.path("another.pem"), &another.key).unwrap();
     let another = path("another.pem");
     let outcome = command(&site, &format!("cert import {leaf} --key {another}"));
-    let error = "gatepost: the key that was given is not the key of the certificate";
+    let error = "gatepost: the key that was given (key id ";
     refused(&outcome, FAILED, error);
     let outcome = command(&site, "cert import missing.pem");
     refused(
         &outcome,
         FAILED,
-        "gatepost: missing.pem: cannot read: No such file",
+        "gatepost: missing.pem: cannot be read: No such file",
     );
-}
-
-#[test]
-fn other_forms_than_pem_are_named() {
-    let (site, _) = site();
-    let path = site.path("input").display().to_string();
-    for (bytes, error) in [
-        (
-            &b"\x30\x82\x01\x00\x30"[..],
-            "found DER, expected PEM; DER is not in this version",
-        ),
-        (
-            b"\x30\x82\x01\x00\x02\x01\x03\x30",
-            "found PKCS#12, expected PEM; PKCS#12 is not in this version",
-        ),
-        (b"\xff\xfe\x00", "found binary data, expected PEM"),
-        (b"hello", "no PEM block found"),
-    ] {
-        fs::write(site.path("input"), bytes).unwrap();
-        let outcome = command(&site, &format!("cert import {path}"));
-        refused(&outcome, FAILED, error);
-    }
 }
 
 #[test]

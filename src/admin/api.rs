@@ -213,26 +213,26 @@ pub struct Expiry {
     pub not_after: Timestamp,
 }
 
-/// `POST /v1/import`
+/// `POST /v1/import`. At least one of `certificate_pem`, `pkcs12_base64` and `der_base64`.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    /// Certificate and intermediates, and the key if it is in the same text.
+    /// Certificate and intermediates, and the key if it is in the same text; PKCS#7 too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_pem: Option<String>,
-    /// The key.
+    /// The key; it may be encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_pem: Option<String>,
     /// What it is to be called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Known, and not in this version.
+    /// A PKCS#12 file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pkcs12_base64: Option<String>,
-    /// Known, and not in this version.
+    /// A certificate, several of them, PKCS#7, or certificates and a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub der_base64: Option<String>,
-    /// Known, and not in this version.
+    /// Opens what is encrypted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passphrase: Option<String>,
 }

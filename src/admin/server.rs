@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::http::{self, Answer, Connections, READ_TIMEOUT};
 use crate::admin::service::ServiceError;
 use crate::admin::{Context, api, uri};
+use crate::cert::MAX_INPUT;
 use crate::store::Part;
 
 const CONNECTIONS: usize = 64;
@@ -28,8 +29,9 @@ const CONNECTIONS: usize = 64;
 /// Longer than any `drain_timeout` that makes sense; the socket's owner may wait.
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Largest body: a chain with its keys is a few dozen KiB.
-const MAX_BODY: usize = 1024 * 1024;
+/// Largest body: room for the largest file that is read ([`MAX_INPUT`]), in base64 or as text, and
+/// for a key beside it.
+const MAX_BODY: usize = 3 * MAX_INPUT;
 
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -637,13 +639,10 @@ mod tests {
             ("GET /v1/certificates/a.example.com/certificate", "", 404),
             ("DELETE /v1/certificates/a.example.com/request", "", 204),
             ("GET /v1/certificates/nobody/key", "", 404),
-            ("POST /v1/import", r#"{"pkcs12_base64": "AA=="}"#, 501),
-            ("POST /v1/import", r#"{"der_base64": "AA=="}"#, 501),
-            (
-                "POST /v1/import",
-                r#"{"certificate_pem": "", "passphrase": "x"}"#,
-                501,
-            ),
+            ("POST /v1/import", r#"{"pkcs12_base64": "AA=="}"#, 422),
+            ("POST /v1/import", r#"{"der_base64": "AA=="}"#, 422),
+            ("POST /v1/import", r#"{"der_base64": "AA"}"#, 400),
+            ("POST /v1/import", r#"{"passphrase": "x"}"#, 400),
             ("POST /v1/import", r#"{"certificate_pem": "nothing"}"#, 422),
             ("POST /v1/import", "{}", 400),
             ("POST /v1/import", "{", 400),

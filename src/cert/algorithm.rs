@@ -3,6 +3,7 @@
 
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, UnparsedPublicKey};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::public_key::PublicKey;
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
@@ -117,16 +118,44 @@ pub(super) fn significant_bits(number: &[u8]) -> usize {
 /// Whether issuer = subject, and the signature verifies under the certificate's own key.
 pub(super) fn is_self_signed(x509: &X509Certificate<'_>, key: KeyType) -> bool {
     x509.subject().as_raw() == x509.issuer().as_raw()
-        && (x509.verify_signature(None).is_ok() || verifies_with_wider_ecdsa(x509, key))
+        && (x509.verify_signature(None).is_ok()
+            || verifies_with_wider_ecdsa(x509, x509.public_key(), key))
+}
+
+/// Whether the signature verifies under this key. One by an algorithm that is not known here
+/// does not.
+pub(super) fn is_signed_by(x509: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>) -> bool {
+    x509.verify_signature(Some(key)).is_ok() || verifies_with_wider_ecdsa(x509, key, key_type(key))
+}
+
+/// subjectKeyIdentifier, and the key's identifier in authorityKeyIdentifier.
+pub(super) fn key_identifiers<'d>(
+    x509: &X509Certificate<'d>,
+) -> (Option<&'d [u8]>, Option<&'d [u8]>) {
+    let mut identifiers = (None, None);
+    for extension in x509.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(own) => identifiers.0 = Some(own.0),
+            ParsedExtension::AuthorityKeyIdentifier(issuer) => {
+                identifiers.1 = issuer.key_identifier.as_ref().map(|id| id.0);
+            }
+            _ => {}
+        }
+    }
+    identifiers
 }
 
 /// ECDSA on P-521, and with SHA-512, which x509-parser does not know.
-fn verifies_with_wider_ecdsa(x509: &X509Certificate<'_>, key: KeyType) -> bool {
+fn verifies_with_wider_ecdsa(
+    x509: &X509Certificate<'_>,
+    issuer: &SubjectPublicKeyInfo<'_>,
+    key: KeyType,
+) -> bool {
     let oid = x509.signature_algorithm.algorithm.to_id_string();
     let Some(algorithm) = wider_ecdsa(&oid, key) else {
         return false;
     };
-    UnparsedPublicKey::new(algorithm, &x509.public_key().subject_public_key.data)
+    UnparsedPublicKey::new(algorithm, &issuer.subject_public_key.data)
         .verify(x509.tbs_certificate.as_ref(), &x509.signature_value.data)
         .is_ok()
 }

@@ -165,6 +165,17 @@ fn serial_text(raw: &[u8]) -> String {
     }
 }
 
+/// The extensions that all clients know: keyUsage, subjectAltName, basicConstraints,
+/// nameConstraints, cRLDistributionPoints and extKeyUsage.
+const KNOWN_EXTENSIONS: [&str; 6] = [
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.37",
+];
+
 /// What clients of today would not accept.
 fn oddities(x509: &X509Certificate<'_>, signature: &algorithm::Signature) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -184,6 +195,15 @@ fn oddities(x509: &X509Certificate<'_>, signature: &algorithm::Signature) -> Vec
                        which clients may refuse"
             .to_owned();
         report(ProblemCode::CaCertificate, message);
+    }
+    for extension in x509.extensions().iter().filter(|it| it.critical) {
+        let oid = extension.oid.to_id_string();
+        if !KNOWN_EXTENSIONS.contains(&oid.as_str()) {
+            let message = format!(
+                "critical extension {oid}: clients that do not know it refuse the certificate"
+            );
+            report(ProblemCode::UnknownCriticalExtension, message);
+        }
     }
     problems
 }

@@ -42,6 +42,8 @@ pub enum ProblemCode {
     OldVersion,
     /// A CA certificate used as a server's.
     CaCertificate,
+    /// A critical extension that clients need not know.
+    UnknownCriticalExtension,
     /// An issuer that is neither stored with it nor a trust anchor.
     MissingIntermediate,
     /// Certificates below the first that are not on its path.
@@ -69,6 +71,7 @@ impl ProblemCode {
             Self::WeakSignature => "weak-signature",
             Self::OldVersion => "old-version",
             Self::CaCertificate => "ca-certificate",
+            Self::UnknownCriticalExtension => "unknown-critical-extension",
             Self::MissingIntermediate => "missing-intermediate",
             Self::UnusedCertificate => "unused-certificate",
             Self::Expired => "expired",
@@ -253,8 +256,10 @@ fn chain_problems(
     let untrusted = standing.trusted.is_empty() && !standing.self_signed;
     if let Some(step) = walk.dead_end.filter(|_| untrusted) {
         let issuer = &step.issuer_text;
+        let offer = step.issuer_at.as_ref();
+        let offer = offer.map_or_else(String::new, |at| format!(" (its CA offers it at {at})"));
         let message = format!(
-            "the issuer {issuer:?} is missing: it is neither in the chain nor a trust anchor"
+            "the issuer {issuer:?} is missing: it is neither in the chain nor a trust anchor{offer}"
         );
         report(ProblemCode::MissingIntermediate, message);
     }

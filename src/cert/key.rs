@@ -10,9 +10,10 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
 use x509_parser::der_parser::der::parse_der_sequence;
+use zeroize::Zeroize as _;
 
 use crate::cert::algorithm::{self, significant_bits};
-use crate::cert::chain::pem_text;
+use crate::cert::input::pem_text;
 
 /// Kind of a certificate's public key.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -40,9 +41,18 @@ pub(super) const MAX_RSA_BITS: u16 = 8192;
 /// A private key that can sign.
 #[derive(Clone)]
 pub struct PrivateKey {
-    der: Arc<PrivateKeyDer<'static>>,
+    der: Arc<Wiped>,
     signing: Arc<dyn SigningKey>,
     spki: Box<[u8]>,
+}
+
+/// Bytes of a key, wiped when they go.
+struct Wiped(PrivateKeyDer<'static>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl fmt::Debug for PrivateKey {
@@ -66,9 +76,9 @@ pub enum KeyError {
         /// Size of the modulus.
         bits: usize,
     },
-    /// Encrypted; needs a pass phrase.
+    /// Encrypted, where no pass phrase can be given.
     #[error(
-        "the private key is encrypted ({form}), which is not in this version: decrypt it first"
+        "the private key is encrypted ({form}): \"gatepost cert import\" takes it with its pass phrase"
     )]
     Encrypted {
         /// How it is encrypted: `ENCRYPTED PRIVATE KEY` or `Proc-Type: 4,ENCRYPTED`.
@@ -94,18 +104,20 @@ pub enum KeyError {
 impl PrivateKey {
     /// Takes a key in PKCS#8, PKCS#1 or SEC1; refuses what cannot sign (RSA under 2048 bits).
     pub fn from_der(der: PrivateKeyDer<'static>) -> Result<Self, KeyError> {
-        check_rsa_size(&der)?;
-        let signing = any_supported_type(&der).map_err(|_| why_unusable(&der))?;
+        let wiped = Wiped(der);
+        let der = &wiped.0;
+        check_rsa_size(der)?;
+        let signing = any_supported_type(der).map_err(|_| why_unusable(der))?;
         let served = matches!(
             signing.algorithm(),
             SignatureAlgorithm::RSA | SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519
         );
         let Some(spki) = signing.public_key().filter(|_| served) else {
-            return Err(why_unusable(&der));
+            return Err(why_unusable(der));
         };
         let spki = Box::from(spki.as_ref());
         Ok(Self {
-            der: Arc::new(der),
+            der: Arc::new(wiped),
             signing,
             spki,
         })
@@ -123,12 +135,12 @@ impl PrivateKey {
 
     /// PEM text of the key, as it is to be written to a file of mode 0600.
     pub fn to_pem(&self) -> String {
-        let label = match *self.der {
+        let label = match self.der.0 {
             PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
             PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
             _ => "PRIVATE KEY",
         };
-        pem_text(label, self.der.secret_der())
+        pem_text(label, self.der.0.secret_der())
     }
 }
 
@@ -228,7 +240,7 @@ fn why_unusable(der: &PrivateKeyDer<'_>) -> KeyError {
 mod tests {
     use super::*;
     use crate::cert::testing::openssl;
-    use crate::cert::{Certificate, ChainError, chain_pem, read_bundle};
+    use crate::cert::{BundleError, Certificate, chain_pem, read_bundle};
 
     /// Every form in which programs write keys, with the arguments that make it.
     fn forms() -> Vec<(&'static str, Vec<u8>)> {
@@ -316,19 +328,19 @@ mod tests {
             ),
             (
                 openssl(&[&["genrsa"][..], &pass].concat()),
-                "the private key is encrypted (ENCRYPTED PRIVATE KEY), \
-                 which is not in this version: decrypt it first"
+                "the private key is encrypted (ENCRYPTED PRIVATE KEY): \
+                 \"gatepost cert import\" takes it with its pass phrase"
                     .to_owned(),
             ),
             (
                 openssl(&[&["genrsa", "-traditional"][..], &pass].concat()),
-                "the private key is encrypted (Proc-Type: 4,ENCRYPTED), \
-                 which is not in this version: decrypt it first"
+                "the private key is encrypted (Proc-Type: 4,ENCRYPTED): \
+                 \"gatepost cert import\" takes it with its pass phrase"
                     .to_owned(),
             ),
         ] {
             let found = read_bundle(&pem).unwrap_err();
-            assert!(matches!(found, ChainError::Key(_)), "{found}");
+            assert!(matches!(found, BundleError::Key(_)), "{found}");
             assert_eq!(found.to_string(), error);
         }
         for (label, form) in [

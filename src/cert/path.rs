@@ -2,6 +2,9 @@
 //! and whose certificate is missing.
 
 use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 
 use crate::cert::certificate::parse;
 use crate::cert::{CertificateError, TrustAnchors};
@@ -17,6 +20,8 @@ pub(super) struct Step {
     pub(super) subject_text: String,
     /// Issuer, RFC 4514 text.
     pub(super) issuer_text: String,
+    /// Where the issuer's certificate can be had, if it says so.
+    pub(super) issuer_at: Option<String>,
     /// The signature algorithm, if clients refuse it on this step.
     pub(super) weak_signature: Option<String>,
 }
@@ -30,6 +35,7 @@ impl Step {
             issuer: content(x509.issuer().as_raw()).into(),
             subject_text: distinguished_name::text(x509.subject()),
             issuer_text: distinguished_name::text(x509.issuer()),
+            issuer_at: ca_issuers(&x509),
             weak_signature: None,
         };
         // Nobody verifies a root's own signature.
@@ -46,8 +52,32 @@ impl Step {
     }
 }
 
+/// The first address of the issuer's certificate (authorityInfoAccess, RFC 5280 section 4.2.2.1).
+fn ca_issuers(x509: &X509Certificate<'_>) -> Option<String> {
+    const LONGEST: usize = 300;
+    let extensions = x509
+        .extensions()
+        .iter()
+        .map(X509Extension::parsed_extension);
+    let access = extensions.filter_map(|extension| match extension {
+        ParsedExtension::AuthorityInfoAccess(access) => Some(access),
+        _ => None,
+    });
+    let mut offers = access.flat_map(|access| &access.accessdescs);
+    offers.find_map(|offer| match offer.access_location {
+        GeneralName::URI(uri)
+            if offer.access_method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS
+                && uri.len() <= LONGEST
+                && uri.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Some(uri.to_owned())
+        }
+        _ => None,
+    })
+}
+
 /// The content of a DER element, without tag and length.
-fn content(element: &[u8]) -> &[u8] {
+pub(super) fn content(element: &[u8]) -> &[u8] {
     const LONG_FORM: u8 = 0x80;
     let header = match element.get(1) {
         Some(length) if length & LONG_FORM != 0 => 2 + usize::from(length & !LONG_FORM),

@@ -183,7 +183,7 @@ impl Request {
 
     /// PEM text of the request.
     pub fn to_pem(&self) -> String {
-        crate::cert::chain::pem_text(LABEL, &self.der)
+        crate::cert::input::pem_text(LABEL, &self.der)
     }
 
     /// Enough of the SHA-256 over the public key to tell keys apart.

@@ -149,8 +149,11 @@ pub(crate) enum CertCommand {
     Request(Request),
     /// Take a certificate with its key, and its intermediates; prints its NAME
     ///
-    /// The files may hold certificates and the key in any mixture, PEM. The chain is put in order;
-    /// a key that does not fit changes nothing.
+    /// The files may hold certificates and the key in any mixture and form: PEM, DER, PKCS#7,
+    /// PKCS#12, and keys in PKCS#8, PKCS#1 or SEC1, encrypted or not. What a file is called does
+    /// not count. The chain is put in order, and completed from what is known in the folder; a
+    /// key that does not fit changes nothing. The key is stored decrypted, for the proxy alone
+    /// to read (mode 0600).
     Import(Import),
     /// Take a CA's answer to a waiting request; prints its NAME
     ///
@@ -324,13 +327,15 @@ pub(crate) struct Fields {
 /// `cert import`
 #[derive(Args, Debug)]
 pub(crate) struct Import {
-    /// The certificate, and its intermediates below it or in files of their own
+    /// The certificate, and its intermediates in the same file or in files of their own; - is
+    /// standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The private key, if it is in a file of its own
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// The passphrase of an encrypted key
+    /// Where the pass phrase of an encrypted key or PKCS#12 file stands: its first line; - is
+    /// standard input, /dev/fd/N a descriptor [default: the terminal is asked]
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// What to call it; an existing certificate of this NAME is replaced [default: the first host name]

@@ -1,20 +1,14 @@
 //! `gatepost cert …`
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use super::arguments::{CertCommand, Explain, Import};
 use super::backend::{Access, Backend, Place};
 use super::output::{complain, json, print};
-use super::{Failure, dialogs, render};
+use super::{Failure, dialogs, input, render};
 use crate::admin::api;
+use crate::cert::{PrivateKey, chain_pem};
 
 /// What the admin API answers to the removal of the default certificate.
 const CONFLICT: u16 = 409;
-
-/// Far above any chain, and far below what would hurt.
-const LARGEST: u64 = 4 << 20;
 
 /// Carries out one command.
 pub(super) fn run(command: CertCommand, place: Place<'_>) -> Result<(), Failure> {
@@ -95,17 +89,15 @@ fn run_explain(explain: &Explain, place: Place<'_>) -> Result<(), Failure> {
 }
 
 fn run_import(import: &Import, place: Place<'_>) -> Result<(), Failure> {
-    if import.passphrase_file.is_some() {
-        return Err(Failure::NotInThisVersion("--passphrase-file"));
-    }
-    let mut certificates = String::new();
-    for file in &import.files {
-        certificates.push_str(&read_pem(file)?);
-        certificates.push('\n');
-    }
+    let given = input::read_all(
+        &import.files,
+        import.key.as_deref(),
+        import.passphrase_file.as_deref(),
+    )?;
+    let keys: String = given.keys.iter().map(PrivateKey::to_pem).collect();
     let import = api::Import {
-        certificate_pem: Some(certificates),
-        key_pem: import.key.as_deref().map(read_pem).transpose()?,
+        certificate_pem: Some(chain_pem(&given.certificates)),
+        key_pem: Some(keys).filter(|keys| !keys.is_empty()),
         name: import.name.clone(),
         ..api::Import::default()
     };
@@ -125,140 +117,4 @@ pub(super) fn print_name(imported: &api::Imported) -> Result<(), Failure> {
         ));
     }
     Ok(print(&format!("{}\n", imported.name))?)
-}
-
-/// Why a file given to `cert import` is not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum InputError {
-    /// It cannot be read.
-    #[error("{}: cannot read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// No chain is that large.
-    #[error("{}: larger than {} MiB, expected certificates or a key", path.display(), LARGEST >> 20)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A form that is promised for later.
-    #[error("{}: found {form}, expected PEM; {form} is not in this version", path.display())]
-    NotInThisVersion {
-        /// The file.
-        path: PathBuf,
-        /// "DER" or "PKCS#12".
-        form: &'static str,
-    },
-    /// Neither PEM nor anything else that is known.
-    #[error("{}: found binary data, expected PEM", path.display())]
-    Binary {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-fn read_pem(path: &Path) -> Result<String, InputError> {
-    let bytes = read_bytes(path)?;
-    let path = path.to_owned();
-    if let Some(form) = binary_form(&bytes) {
-        return Err(InputError::NotInThisVersion { path, form });
-    }
-    String::from_utf8(bytes).map_err(|_| InputError::Binary { path })
-}
-
-/// The contents of a file that was given.
-pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, InputError> {
-    let cannot_read = |source| InputError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let path = path.to_owned();
-    let file = File::open(&path).map_err(cannot_read)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot_read)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(InputError::TooLarge { path });
-    }
-    Ok(bytes)
-}
-
-/// A DER SEQUENCE: PKCS#12 if it begins with its version 3 (RFC 7292 section 4), else a
-/// certificate or a key.
-fn binary_form(bytes: &[u8]) -> Option<&'static str> {
-    let [0x30, length, rest @ ..] = bytes else {
-        return None;
-    };
-    let content = match length {
-        // Text may begin with "0" too, but then the length is a printable character and wrong.
-        0..=0x7f if usize::from(*length) == rest.len() => rest,
-        0x80..=0x84 => rest.get(usize::from(length & 0x0f)..)?,
-        _ => return None,
-    };
-    match content {
-        [0x02, 0x01, 0x03, ..] => Some("PKCS#12"),
-        _ => Some("DER"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn binary_files_are_named_by_their_form() {
-        let certificate = crate::cert::self_signed(
-            &crate::cert::NewCertificate {
-                names: vec![crate::cert::NamePattern::parse("a.example").unwrap()],
-                addresses: Vec::new(),
-                subject: crate::cert::Subject::default(),
-                days: 1,
-                key: crate::cert::KeyAlgorithm::default(),
-            },
-            crate::time::Clock::System.now(),
-        )
-        .unwrap();
-        let der = pem::parse(&certificate.0).unwrap().into_contents();
-        for (bytes, expected) in [
-            (der.as_slice(), Some("DER")),
-            (
-                &[0x30, 0x82, 0x01, 0x00, 0x02, 0x01, 0x03, 0x30],
-                Some("PKCS#12"),
-            ),
-            (&[0x30, 0x80, 0x02, 0x01, 0x03, 0x30], Some("PKCS#12")),
-            (certificate.0.as_bytes(), None),
-            (b"0 text that begins with a digit", None),
-            (b"0", None),
-            (b"", None),
-        ] {
-            assert_eq!(binary_form(bytes), expected, "{bytes:02x?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.crt");
-        let error = |contents: &[u8]| {
-            std::fs::write(&path, contents).unwrap();
-            let text = read_pem(&path).unwrap_err().to_string();
-            text.replace(folder.path().to_str().unwrap(), "")
-        };
-        assert_eq!(
-            error(&[0x30, 0x82, 0x01, 0x00, 0x30]),
-            "/a.crt: found DER, expected PEM; DER is not in this version"
-        );
-        assert_eq!(
-            error(&[0xff, 0xfe]),
-            "/a.crt: found binary data, expected PEM"
-        );
-        assert_eq!(
-            error(&vec![b' '; (4 << 20) + 1]),
-            "/a.crt: larger than 4 MiB, expected certificates or a key"
-        );
-    }
 }

@@ -2,18 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Failure;
 use super::arguments::{Export, New, Request};
 use super::backend::{Access, Backend, Place};
-use super::certificates::{print_name, read_bytes};
+use super::certificates::print_name;
 use super::deliver::deliver;
 use super::output::print;
+use super::{Failure, input};
 use crate::admin::api;
 use crate::cert::chain_pem;
 use crate::store::Part;
-
-/// What a DER structure begins with.
-const SEQUENCE: u8 = 0x30;
 
 pub(super) fn create(new: New, place: Place<'_>) -> Result<(), Failure> {
     let new = api::New {
@@ -55,13 +52,9 @@ pub(super) fn request(request: Request, place: Place<'_>) -> Result<(), Failure>
 }
 
 pub(super) fn import_signed(files: &[PathBuf], place: Place<'_>) -> Result<(), Failure> {
-    let mut certificates = String::new();
-    for file in files {
-        certificates.push_str(&read_pem(file)?);
-        certificates.push('\n');
-    }
+    let given = input::read_all(files, None, None)?;
     let answer = api::ImportSigned {
-        certificate_pem: Some(certificates),
+        certificate_pem: Some(chain_pem(&given.certificates)),
         ..api::ImportSigned::default()
     };
     let imported = match place.backend(Access::Write)? {
@@ -69,15 +62,6 @@ pub(super) fn import_signed(files: &[PathBuf], place: Place<'_>) -> Result<(), F
         Backend::Folder(folder) => folder.import_signed(&answer)?,
     };
     print_name(&imported)
-}
-
-/// Certificates as PEM, whatever form they came in.
-fn read_pem(file: &Path) -> Result<String, Failure> {
-    let bytes = read_bytes(file)?;
-    Ok(match bytes.first() {
-        Some(&SEQUENCE) => chain_pem(&[bytes.into()]),
-        _ => String::from_utf8_lossy(&bytes).into_owned(),
-    })
 }
 
 pub(super) fn export(export: &Export, place: Place<'_>) -> Result<(), Failure> {

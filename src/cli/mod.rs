@@ -7,11 +7,13 @@ mod check;
 mod deliver;
 mod demo;
 mod dialogs;
+mod input;
 mod manual;
 mod output;
 mod probe;
 mod render;
 mod show;
+mod terminal;
 
 use std::io;
 use std::process::ExitCode;
@@ -109,7 +111,7 @@ enum Failure {
     Store(#[from] StoreError),
     /// A file given on the command line.
     #[error(transparent)]
-    Input(#[from] certificates::InputError),
+    Input(#[from] input::InputError),
     /// A file to be written.
     #[error(transparent)]
     Deliver(#[from] deliver::DeliverError),

@@ -248,14 +248,14 @@ fn flags(flags: OFlags) -> i32 {
 }
 
 /// A regular file's contents and mode.
-pub(super) struct Contents {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Contents {
+    pub(crate) bytes: Vec<u8>,
     pub(super) mode: u32,
 }
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     #[error("a symbolic link to nothing")]
     Dangling,
     #[error("{0}, expected a regular file")]
@@ -268,7 +268,7 @@ pub(super) enum ReadError {
 
 /// Reads a regular file, through symbolic links, without ever waiting for a FIFO or touching a
 /// device: what it is, is asked before it is opened, and again of what was opened.
-pub(super) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
+pub(crate) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => ReadError::Dangling,
         _ => ReadError::Io(error),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::cert::{CertificateError, ChainError, CredentialError, IssueError};
+use crate::cert::{BundleError, CertificateError, CredentialError, IssueError};
 
 /// Why an operation was refused or failed. Everything but [`StoreError::Io`] and
 /// [`StoreError::Unsettled`] is found before the first byte is written.
@@ -56,10 +56,10 @@ pub enum StoreError {
         /// "certificate" or "key".
         what: &'static str,
         /// What was found.
-        source: ChainError,
+        source: BundleError,
     },
     /// Nothing in what was given is a certificate.
-    #[error("found no certificate in what was given, expected PEM (-----BEGIN CERTIFICATE-----)")]
+    #[error("found no certificate in what was given, only a private key")]
     NoCertificate,
     /// A block that says it is a certificate and is none.
     #[error("certificate {position} of what was given cannot be read")]
@@ -70,19 +70,30 @@ pub enum StoreError {
         source: CertificateError,
     },
     /// A key file was given that holds no key.
-    #[error("found no private key in what was given, expected PEM (-----BEGIN PRIVATE KEY-----)")]
+    #[error("found no private key in what was given as the key, only certificates")]
     NoKeyGiven,
     /// No key came with the certificate, and none in the folder fits it.
-    #[error("no key was given, and no key in {directory} fits the certificate")]
+    #[error(
+        "no key was given, and no key in {directory} fits {}",
+        of_certificates(.certificates)
+    )]
     NoKey {
+        /// Key ids of the certificates.
+        certificates: Vec<String>,
         /// The folder.
         directory: String,
     },
     /// Certificates and keys that have nothing to do with each other.
-    #[error("the key that was given is not the key of {}", certificates(*count))]
+    #[error(
+        "{} of {}",
+        not_the_key(.keys),
+        of_certificates(.certificates)
+    )]
     KeyMismatch {
-        /// How many certificates were given.
-        count: usize,
+        /// Key ids of the keys.
+        keys: Vec<String>,
+        /// Key ids of the certificates.
+        certificates: Vec<String>,
     },
     /// Certificate and key fit, and still cannot be served.
     #[error("certificate {name:?} cannot be served")]
@@ -133,7 +144,7 @@ pub enum StoreError {
     /// A CA's answer to something else.
     #[error(
         "no request waits for {}: looked for key id {}; waiting: {waiting}{hint}",
-        certificates(key_ids.len()),
+        certificates(key_ids),
         key_ids.join(", ")
     )]
     NoWaitingRequest {
@@ -200,9 +211,31 @@ impl StoreError {
     }
 }
 
-fn certificates(count: usize) -> String {
-    match count {
+fn of_certificates(ids: &[String]) -> String {
+    format!("{} ({})", certificates(ids), key_ids(ids))
+}
+
+fn certificates(ids: &[String]) -> String {
+    match ids.len() {
         1 => "the certificate".to_owned(),
         n => format!("any of the {n} certificates"),
+    }
+}
+
+/// By which keys can be told apart.
+fn key_ids(ids: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if ids.len() > SHOWN { ", …" } else { "" };
+    let shown = ids.get(..SHOWN).unwrap_or(ids).join(", ");
+    format!("key id {shown}{more}")
+}
+
+fn not_the_key(ids: &[String]) -> String {
+    match ids {
+        [_] => format!("the key that was given ({}) is not the key", key_ids(ids)),
+        _ => format!(
+            "none of the keys that were given ({}) is the key",
+            key_ids(ids)
+        ),
     }
 }

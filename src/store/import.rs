@@ -1,18 +1,48 @@
 //! What is given to be imported: which certificate is the server's, and which key is its own.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::cert::{Bundle, Certificate, NewCertificate, PrivateKey, read_bundle, self_signed};
+use crate::cert::{Bundle, Certificate, Chain, NewCertificate, Passphrase, PrivateKey, Problem};
+use crate::cert::{read_input, self_signed, short_id};
 use crate::store::StoreError;
 use crate::store::layout::Listing;
 use crate::store::scan::{fitting, read_keys};
 use crate::store::state::State;
 
+/// Reads what was given: certificates and keys may stand in any of the `texts` (each with what
+/// it is called in messages) and in that of the key, which must hold one.
+pub fn read_given(
+    texts: &[(&'static str, &[u8])],
+    key: Option<&[u8]>,
+    passphrase: Option<&Passphrase>,
+) -> Result<Bundle, StoreError> {
+    let read = |what, bytes: &[u8]| {
+        read_input(bytes, passphrase).map_err(|source| StoreError::Input { what, source })
+    };
+    let mut all = Bundle::default();
+    let mut add = |mut bundle: Bundle| {
+        all.certificates.append(&mut bundle.certificates);
+        all.keys.append(&mut bundle.keys);
+    };
+    for (what, bytes) in texts {
+        add(read(what, bytes)?);
+    }
+    if let Some(key) = key {
+        let bundle = read("key", key)?;
+        if bundle.keys.is_empty() {
+            return Err(StoreError::NoKeyGiven);
+        }
+        add(bundle);
+    }
+    Ok(all)
+}
+
 /// Certificates and keys as they were given.
 pub(super) struct Given {
-    chain: Vec<CertificateDer<'static>>,
+    ders: Vec<CertificateDer<'static>>,
     certificates: Vec<Certificate>,
     keys: Vec<PrivateKey>,
 }
@@ -22,24 +52,18 @@ pub(super) struct Pair {
     pub(super) certificate: Certificate,
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKey,
+    /// What there is to say about how the chain came to be.
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Given {
-    /// Reads PEM; certificates and keys may stand in either text.
-    pub(super) fn read(certificate: &[u8], key: Option<&[u8]>) -> Result<Self, StoreError> {
+    /// Takes what was given apart.
+    pub(super) fn new(bundle: Bundle) -> Result<Self, StoreError> {
         let Bundle {
-            certificates: mut chain,
-            mut keys,
-        } = read("certificate", certificate)?;
-        if let Some(key) = key {
-            let mut more = read("key", key)?;
-            keys.append(&mut more.keys);
-            chain.append(&mut more.certificates);
-            if keys.is_empty() {
-                return Err(StoreError::NoKeyGiven);
-            }
-        }
-        if chain.is_empty() {
+            certificates: ders,
+            keys,
+        } = bundle;
+        if ders.is_empty() {
             return Err(StoreError::NoCertificate);
         }
         let parse = |(at, der): (usize, &CertificateDer<'static>)| {
@@ -49,61 +73,69 @@ impl Given {
                 source,
             })
         };
-        let certificates = chain
-            .iter()
-            .enumerate()
-            .map(parse)
-            .collect::<Result<_, _>>()?;
+        let certificates = ders.iter().enumerate().map(parse);
+        let certificates = certificates.collect::<Result<_, _>>()?;
         Ok(Self {
-            chain,
+            ders,
             certificates,
             keys,
         })
     }
 
-    /// Finds the end-entity certificate by the keys that were given.
-    pub(super) fn with_own_key(self) -> Result<Pair, StoreError> {
-        match self.fits(&self.keys) {
-            Some((at, key)) => Ok(self.arranged(at, key)),
-            None => Err(StoreError::KeyMismatch {
-                count: self.chain.len(),
-            }),
-        }
-    }
-
     /// Finds the end-entity certificate by the keys that were given or, if there are none, by
-    /// those in the folder, that of `name` first.
+    /// those in the folder, that of `name` first; and the best chain for it.
     pub(super) fn pair(
         self,
         state: &State,
         listing: &Listing,
         name: Option<&str>,
+        now: UnixTime,
     ) -> Result<Pair, StoreError> {
-        if !self.keys.is_empty() {
-            return self.with_own_key();
+        let (certificate, key) = match self.keys.is_empty() {
+            false => self.fits(&self.keys).ok_or_else(|| self.mismatch())?,
+            true => self
+                .key_in_folder(state, listing, name)
+                .ok_or_else(|| self.no_key(state))?,
+        };
+        let find = |known: &[_]| Chain::find(&certificate, &self.ders, known, state.anchors(), now);
+        let mut found = find(&[]);
+        if !found.complete {
+            found = find(&intermediates(state));
         }
-        match self.key_in_folder(state, listing, name) {
-            Some((at, key)) => Ok(self.arranged(at, key)),
-            None => Err(StoreError::NoKey {
-                directory: state.options.directory.display().to_string(),
-            }),
-        }
-    }
-
-    /// The end-entity certificate comes to stand first, the others stay as they were given.
-    fn arranged(mut self, at: usize, key: PrivateKey) -> Pair {
-        let end_entity = self.chain.remove(at);
-        self.chain.insert(0, end_entity);
-        Pair {
-            certificate: self.certificates.swap_remove(at),
-            chain: self.chain,
+        Ok(Pair {
+            certificate,
+            chain: found.certificates,
             key,
+            problems: found.problems,
+        })
+    }
+
+    fn mismatch(&self) -> StoreError {
+        StoreError::KeyMismatch {
+            keys: ids(self.keys.iter().map(PrivateKey::spki)),
+            certificates: self.ids(),
         }
     }
 
-    fn fits(&self, keys: &[PrivateKey]) -> Option<(usize, PrivateKey)> {
-        let mut certificates = self.certificates.iter().enumerate();
-        certificates.find_map(|(at, c)| Some((at, fitting(keys, &c.spki)?.clone())))
+    fn no_key(&self, state: &State) -> StoreError {
+        StoreError::NoKey {
+            certificates: self.ids(),
+            directory: state.options.directory.display().to_string(),
+        }
+    }
+
+    fn ids(&self) -> Vec<String> {
+        ids(self.certificates.iter().map(|it| it.spki.as_slice()))
+    }
+
+    /// The certificate of one of these keys; of several the one that begins last.
+    fn fits(&self, keys: &[PrivateKey]) -> Option<(Certificate, PrivateKey)> {
+        let pairs = self.certificates.iter().filter_map(|certificate| {
+            let key = fitting(keys, &certificate.spki)?;
+            Some((certificate, key))
+        });
+        let newest = pairs.rev().max_by_key(|(it, _)| it.validity.not_before);
+        newest.map(|(certificate, key)| (certificate.clone(), key.clone()))
     }
 
     fn key_in_folder(
@@ -111,7 +143,7 @@ impl Given {
         state: &State,
         listing: &Listing,
         name: Option<&str>,
-    ) -> Option<(usize, PrivateKey)> {
+    ) -> Option<(Certificate, PrivateKey)> {
         let names = name
             .into_iter()
             .chain(listing.names.keys().map(String::as_str));
@@ -133,12 +165,35 @@ fn keys_of(directory: &Path, state: &State, listing: &Listing, name: &str) -> Ve
     }
 }
 
+/// The intermediates that other certificates in the folder have, each once.
+fn intermediates(state: &State) -> Vec<CertificateDer<'static>> {
+    /// Far above what all the CAs of the world issue from.
+    const MOST: usize = 10_000;
+    let chains = state.credentials().map(|it| &it.certified_key.cert);
+    let all = chains.filter_map(|chain| chain.get(1..)).flatten();
+    let mut seen = HashSet::new();
+    all.filter(|der| seen.insert(&***der))
+        .take(MOST)
+        .cloned()
+        .collect()
+}
+
+fn ids<'s>(spkis: impl Iterator<Item = &'s [u8]>) -> Vec<String> {
+    let mut ids: Vec<String> = spkis.map(short_id).collect();
+    ids.dedup();
+    ids
+}
+
 /// A new key and its self-signed certificate.
 pub(super) fn made(new: &NewCertificate, now: UnixTime) -> Result<Pair, StoreError> {
     let (certificate, key) = self_signed(new, now)?;
-    Given::read(certificate.as_bytes(), Some(key.as_bytes()))?.with_own_key()
-}
-
-fn read(what: &'static str, pem: &[u8]) -> Result<Bundle, StoreError> {
-    read_bundle(pem).map_err(|source| StoreError::Input { what, source })
+    let texts = [("certificate", certificate.as_bytes())];
+    let given = Given::new(read_given(&texts, Some(key.as_bytes()), None)?)?;
+    let (certificate, key) = given.fits(&given.keys).ok_or_else(|| given.mismatch())?;
+    Ok(Pair {
+        certificate,
+        chain: given.ders,
+        key,
+        problems: Vec::new(),
+    })
 }

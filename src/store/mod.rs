@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::cert::{Credential, LiveIndex, NewCertificate, Order, Problem};
+use crate::cert::{Bundle, Credential, LiveIndex, NewCertificate, Order, Problem};
 use crate::store::anchors::Roots;
 use crate::store::atomic::{FolderLock, Step};
 use crate::store::import::{Given, Pair, made};
@@ -36,8 +36,10 @@ use crate::store::report::{log_changes, log_default, log_set_aside};
 use crate::store::state::State;
 use crate::time::Clock;
 
+pub(crate) use atomic::{ReadError, read_regular};
 pub use error::StoreError;
 pub use export::{Part, Paths};
+pub use import::read_given;
 pub use requests::NewRequest;
 
 /// Where trust comes from besides `trust/` in the folder.
@@ -250,18 +252,24 @@ impl CertStore {
         }
     }
 
-    /// Takes a certificate (with its intermediates) and its key, PEM. Without a key, one in the
-    /// folder that fits is used.
+    /// Takes a certificate (with its intermediates) and its key, in any form that is not
+    /// encrypted. Without a key, one in the folder that fits is used.
     pub fn import(
         &self,
-        certificate_pem: &[u8],
-        key_pem: Option<&[u8]>,
+        certificate: &[u8],
+        key: Option<&[u8]>,
         name: Option<&str>,
     ) -> Result<Imported, StoreError> {
+        let given = read_given(&[("certificate", certificate)], key, None)?;
+        self.import_bundle(given, name)
+    }
+
+    /// Takes what [`read_given`] has read.
+    pub fn import_bundle(&self, given: Bundle, name: Option<&str>) -> Result<Imported, StoreError> {
         let name = name.map(valid_name).transpose()?;
-        let given = Given::read(certificate_pem, key_pem)?;
+        let given = Given::new(given)?;
         self.change(|state, listing| {
-            let pair = given.pair(state, listing, name)?;
+            let pair = given.pair(state, listing, name, self.clock.now())?;
             put(state, listing, pair, name, &self.clock)
         })
     }
@@ -386,6 +394,7 @@ fn put(
         certificate,
         chain,
         key,
+        problems,
     } = pair;
     let name = match name {
         Some(name) => name.to_owned(),
@@ -401,7 +410,7 @@ fn put(
         name: name.clone(),
         source,
     })?;
-    let problems = credential.problems_at(clock.now());
+    let problems = [credential.problems_at(clock.now()), problems].concat();
     let there = (listing.files(&name), state.slots.get(&name));
     let steps = change::replace(&state.options.directory, &name, &chain, &key, there)?;
     Ok((steps, Imported { name, problems }))

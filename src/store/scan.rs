@@ -7,7 +7,8 @@ use aws_lc_rs::digest;
 
 use crate::causes;
 use crate::cert::{
-    Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors, read_bundle,
+    Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors, end_entity_first,
+    read_bundle,
 };
 use crate::store::atomic::{Contents, read_regular};
 use crate::store::layout::Files;
@@ -104,7 +105,15 @@ impl Scan<'_> {
         if bundle.keys.is_empty() {
             return Err(format!("{key_file}: no private key in it"));
         }
-        let made = Credential::new(name, bundle.certificates, &bundle.keys, self.anchors);
+        let put = |chain| Credential::new(name, chain, &bundle.keys, self.anchors);
+        let made = match put(bundle.certificates.clone()) {
+            Err(CredentialError::KeyMismatch { .. })
+                if let Some(chain) = end_entity_first(&bundle.certificates, &bundle.keys) =>
+            {
+                put(chain)
+            }
+            made => made,
+        };
         let mut credential = made.map_err(|error| match error {
             CredentialError::KeyMismatch { .. } => not_its_key(&certificate.name, key_file),
             error => format!("{}: {}", certificate.name, causes::in_one_line(&error)),

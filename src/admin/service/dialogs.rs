@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use data_encoding::BASE64;
 use rustls_pki_types::CertificateDer;
 
 use crate::admin::api;
 use crate::admin::service::{Context, ServiceError};
-use crate::cert::{NamePattern, NewCertificate, Subject, read_bundle};
-use crate::store::{self, Part, StoreError};
+use crate::cert::{NamePattern, NewCertificate, Subject};
+use crate::store::{self, Part};
 
 /// Days that a new certificate is valid for if nobody says otherwise: two years.
 const DEFAULT_DAYS: u32 = 730;
@@ -56,26 +55,12 @@ impl Context {
 }
 
 fn certificates(answer: &api::ImportSigned) -> Result<Vec<CertificateDer<'static>>, ServiceError> {
-    let mut certificates = Vec::new();
-    if let Some(pem) = &answer.certificate_pem {
-        let bundle = read_bundle(pem.as_bytes()).map_err(|source| StoreError::Input {
-            what: "certificate",
-            source,
-        })?;
-        certificates = bundle.certificates;
-    }
-    if let Some(text) = &answer.der_base64 {
-        let der = BASE64.decode(text.as_bytes());
-        let der = der.map_err(|_| ServiceError::NotBase64 {
-            field: "der_base64",
-        })?;
-        certificates.push(der.into());
-    }
-    if answer.certificate_pem.is_none() && answer.der_base64.is_none() {
-        let field = "certificate_pem";
-        return Err(ServiceError::Missing { field });
-    }
-    Ok(certificates)
+    let given = api::Import {
+        certificate_pem: answer.certificate_pem.clone(),
+        der_base64: answer.der_base64.clone(),
+        ..api::Import::default()
+    };
+    Ok(super::given(&given)?.certificates)
 }
 
 fn new_certificate(new: &api::New) -> Result<NewCertificate, ServiceError> {

@@ -12,13 +12,15 @@ mod show;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
 
 use crate::admin::api;
 use crate::causes;
-use crate::cert::{IssueError, LiveIndex, NameError, UnknownClientKind};
+use crate::cert::{Bundle, IssueError, LiveIndex, NameError, Passphrase, UnknownClientKind};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{CertStore, StoreError};
+use crate::store::{CertStore, StoreError, read_given};
 use crate::time::Clock;
 
 /// What the documents are made of.
@@ -80,12 +82,6 @@ pub enum ServiceError {
         "\"from\" keeps the key of a certificate, and \"key_type\" asks for another: only one of them can be"
     )]
     KeyIsKept,
-    /// Promised for later.
-    #[error("{what} is not in this version")]
-    NotInThisVersion {
-        /// What was asked for.
-        what: &'static str,
-    },
 }
 
 impl ServiceError {
@@ -110,7 +106,6 @@ impl ServiceError {
                 StoreError::Io { .. } | StoreError::NoAnchor { .. } | StoreError::Unsettled { .. },
             ) => 500,
             Self::Store(_) => 422,
-            Self::NotInThisVersion { .. } => 501,
             _ => 400,
         }
     }
@@ -124,25 +119,8 @@ impl ServiceError {
 impl Context {
     /// Takes a certificate and its key.
     pub fn import(&self, import: &api::Import) -> Result<api::Imported, ServiceError> {
-        for (field, what) in [
-            (&import.pkcs12_base64, "PKCS#12 (\"pkcs12_base64\")"),
-            (&import.der_base64, "DER (\"der_base64\")"),
-            (&import.passphrase, "an encrypted key (\"passphrase\")"),
-        ] {
-            if field.is_some() {
-                return Err(ServiceError::NotInThisVersion { what });
-            }
-        }
-        let certificate = import
-            .certificate_pem
-            .as_deref()
-            .ok_or(ServiceError::Missing {
-                field: "certificate_pem",
-            })?;
-        let key = import.key_pem.as_deref().map(str::as_bytes);
-        let imported = self
-            .store
-            .import(certificate.as_bytes(), key, import.name.as_deref())?;
+        let given = given(import)?;
+        let imported = self.store.import_bundle(given, import.name.as_deref())?;
         Ok(api::Imported {
             name: imported.name,
             problems: imported.problems.iter().map(Into::into).collect(),
@@ -170,4 +148,38 @@ impl Context {
         let stats = self.store.stats();
         metrics.certificates(&self.samples(), stats.set_aside, stats.names, stats.updates);
     }
+}
+
+/// What is in the document, whatever form it has.
+fn given(import: &api::Import) -> Result<Bundle, ServiceError> {
+    let decoded = |field, text: &Option<String>| {
+        let text = text.as_deref().map(str::as_bytes);
+        let decoded = text.map(|text| BASE64.decode(text).map(Zeroizing::new));
+        decoded
+            .transpose()
+            .map_err(|_| ServiceError::NotBase64 { field })
+    };
+    let pkcs12 = decoded("pkcs12_base64", &import.pkcs12_base64)?;
+    let der = decoded("der_base64", &import.der_base64)?;
+    let pem = import.certificate_pem.as_deref().map(str::as_bytes);
+    let texts = [
+        ("certificate", pem),
+        (
+            "PKCS#12 file",
+            pkcs12.as_ref().map(|bytes| bytes.as_slice()),
+        ),
+        ("certificate", der.as_ref().map(|bytes| bytes.as_slice())),
+    ];
+    let texts: Vec<_> = texts
+        .into_iter()
+        .filter_map(|(what, bytes)| Some((what, bytes?)))
+        .collect();
+    if texts.is_empty() {
+        let field = "certificate_pem";
+        return Err(ServiceError::Missing { field });
+    }
+    let key = import.key_pem.as_deref().map(str::as_bytes);
+    let passphrase = import.passphrase.as_ref();
+    let passphrase = passphrase.map(|text| Passphrase::new(text.clone().into_bytes()));
+    Ok(read_given(&texts, key, passphrase.as_ref())?)
 }

@@ -48,7 +48,7 @@ fn names_are_found_by_themselves() {
 }
 
 #[test]
-fn import_puts_the_end_entity_first_and_keeps_the_rest() {
+fn import_puts_the_end_entity_first_and_leaves_the_root_out() {
     let folder = folder();
     let authority = Authority::new();
     let key = rcgen::KeyPair::generate().unwrap();
@@ -59,7 +59,7 @@ fn import_puts_the_end_entity_first_and_keeps_the_rest() {
     let imported = store.import(mixed.as_bytes(), None, None).unwrap();
     assert_eq!(imported.name, "mail.test");
     let credential = store.get("mail.test").unwrap();
-    assert_eq!(credential.certified_key.cert.len(), 2);
+    assert_eq!(credential.certified_key.cert.len(), 1);
     assert_eq!(credential.certified_key.cert[0], credential.certificate.der);
     assert_eq!(credential.standing.kind(at(NOW)), StandingKind::Trusted);
     assert_eq!(
@@ -121,11 +121,24 @@ fn what_cannot_be_imported_changes_nothing() {
     let folder = folder();
     let store = open(folder.path());
     let (one, two) = (pair("one.test"), pair("two.test"));
-    let both = format!("{}{}", one.0, one.0);
+    let both = format!("{}{}", one.0, two.0);
+    let id = |pair: &(String, String)| {
+        let keys = crate::cert::read_bundle(pair.1.as_bytes()).unwrap().keys;
+        crate::cert::short_id(keys[0].spki())
+    };
+    let third = pair("three.test");
+    let [id_one, id_two, id_three] = [&one, &two, &third].map(id);
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let no_key = format!(
-        "no key was given, and no key in {} fits the certificate",
+        "no key was given, and no key in {} fits the certificate (key id {id_one})",
         folder.path().display()
+    );
+    let not_its_key = format!(
+        "the key that was given (key id {id_two}) is not the key of the certificate (key id {id_one})"
+    );
+    let not_theirs = format!(
+        "the key that was given (key id {id_three}) is not the key of any of the 2 certificates \
+         (key id {id_one}, {id_two})"
     );
     let cases: &[(&str, Option<&str>, &str)] = &[
         ("", None, "cannot read the certificate that was given"),
@@ -137,24 +150,16 @@ fn what_cannot_be_imported_changes_nothing() {
         (
             &one.1,
             None,
-            "found no certificate in what was given, expected PEM (-----BEGIN CERTIFICATE-----)",
+            "found no certificate in what was given, only a private key",
         ),
         (
             &one.0,
             Some(&one.0),
-            "found no private key in what was given, expected PEM (-----BEGIN PRIVATE KEY-----)",
+            "found no private key in what was given as the key, only certificates",
         ),
         (&one.0, None, &no_key),
-        (
-            &one.0,
-            Some(&two.1),
-            "the key that was given is not the key of the certificate",
-        ),
-        (
-            &both,
-            Some(&two.1),
-            "the key that was given is not the key of any of the 2 certificates",
-        ),
+        (&one.0, Some(&two.1), &not_its_key),
+        (&both, Some(&third.1), &not_theirs),
         (
             bad,
             Some(&one.1),
