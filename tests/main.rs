@@ -9,6 +9,7 @@ mod common;
 mod config;
 mod demo;
 mod dialogs;
+mod import;
 mod input;
 mod layers;
 mod metrics;
