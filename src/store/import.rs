@@ -97,11 +97,7 @@ impl Given {
                 .key_in_folder(state, listing, name)
                 .ok_or_else(|| self.no_key(state))?,
         };
-        let find = |known: &[_]| Chain::find(&certificate, &self.ders, known, state.anchors(), now);
-        let mut found = find(&[]);
-        if !found.complete {
-            found = find(&intermediates(state));
-        }
+        let found = best_chain(&certificate, &self.ders, state, now);
         Ok(Pair {
             certificate,
             chain: found.certificates,
@@ -162,6 +158,21 @@ fn keys_of(directory: &Path, state: &State, listing: &Listing, name: &str) -> Ve
         Some(loaded) if !files.csr => vec![loaded.key.clone()],
         _ if files.key => read_keys(directory, name).unwrap_or_default(),
         _ => Vec::new(),
+    }
+}
+
+/// The best chain of what was given, and of what the folder knows if that is not enough.
+pub(super) fn best_chain(
+    certificate: &Certificate,
+    given: &[CertificateDer<'static>],
+    state: &State,
+    now: UnixTime,
+) -> Chain {
+    let find = |known: &[_]| Chain::find(certificate, given, known, state.anchors(), now);
+    let found = find(&[]);
+    match found.complete {
+        true => found,
+        false => find(&intermediates(state)),
     }
 }
 

@@ -7,10 +7,11 @@ use rustls_pki_types::CertificateDer;
 
 use crate::causes;
 use crate::cert::{
-    Certificate, Credential, Identity, KeyAlgorithm, NamePattern, PrivateKey, Problem, ProblemCode,
-    Request, Subject, new_key, request, short_id,
+    Certificate, Chain, Credential, Identity, KeyAlgorithm, NamePattern, PrivateKey, Problem,
+    ProblemCode, Request, Subject, new_key, request, short_id,
 };
 use crate::store::atomic::{Step, read_regular};
+use crate::store::import::best_chain;
 use crate::store::layout::{Files, Listing, check_name, name_for, valid_name};
 use crate::store::scan::{fitting, read_keys};
 use crate::store::state::State;
@@ -137,14 +138,24 @@ impl CertStore {
             if known.is_some_and(|known| known.certificate.sha256 == end_entity.sha256) {
                 return Err(StoreError::NotAnAnswer { name });
             }
-            let chain = answer.chain(at);
+            let now = self.clock.now();
+            let given: Vec<_> = answer
+                .certificates
+                .iter()
+                .map(|it| it.der.clone())
+                .collect();
+            let Chain {
+                certificates: chain,
+                problems: about_chain,
+                ..
+            } = best_chain(end_entity, &given, state, now);
             let key = std::slice::from_ref(&waiting.key);
             let credential = Credential::new(&name, chain.clone(), key, state.anchors());
             let credential = credential.map_err(|source| StoreError::Unusable {
                 name: name.clone(),
                 source,
             })?;
-            let mut problems = credential.problems_at(self.clock.now());
+            let mut problems = [credential.problems_at(now), about_chain].concat();
             problems.extend(names_differ(&waiting.request.identity, end_entity));
             let there = (listing.files(&name), state.slots.get(&name));
             let directory = &state.options.directory;
@@ -353,17 +364,6 @@ impl Answer {
             waiting: list(&state.options.directory, listing),
             hint: hint.unwrap_or_default(),
         }
-    }
-
-    /// The end-entity certificate first, the others as they came.
-    fn chain(&self, end_entity: usize) -> Vec<CertificateDer<'static>> {
-        let mut chain: Vec<_> = self
-            .certificates
-            .iter()
-            .map(|one| one.der.clone())
-            .collect();
-        chain[..=end_entity].rotate_right(1);
-        chain
     }
 }
 
