@@ -90,7 +90,7 @@ fn a_renewal_keeps_the_key_and_what_is_not_said() {
         ..Subject::default()
     };
     let old = NewCertificate {
-        subject: subject.clone(),
+        subject,
         addresses: vec!["192.0.2.1".parse().unwrap()],
         ..new(&["mail.test", "*.mail.test"])
     };
