@@ -211,12 +211,16 @@ fn features(value: &[u8]) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::cert::read_bundle;
     use crate::cert::testing::{openssl, openssl_self_signed};
 
-    #[test]
-    fn everything_is_shown_as_openssl_shows_it() {
+    /// A certificate with every extension that is read, PEM.
+    fn sample() -> Vec<u8> {
         let extension = |text: &'static str| ["-addext", text];
         let arguments = [
             ["-subj", "/C=DE/O=Example/CN=a.example"],
@@ -234,7 +238,12 @@ mod tests {
             extension("tlsfeature=status_request"),
             extension("1.3.6.1.4.1.99999.1=critical,ASN1:NULL"),
         ];
-        let made = openssl_self_signed(&arguments.concat());
+        openssl_self_signed(&arguments.concat())
+    }
+
+    #[test]
+    fn everything_is_shown_as_openssl_shows_it() {
+        let made = sample();
         let der = read_bundle(&made).unwrap().certificates.remove(0);
         let found = Extensions::of(&der).unwrap();
         let texts = |texts: &[&str]| {
@@ -296,5 +305,29 @@ mod tests {
         let bare = Extensions::default();
         assert_eq!((bare.basic_constraints, bare.must_staple), (None, false));
         assert!(Extensions::of(b"nothing").is_err());
+    }
+
+    static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        read_bundle(&sample())
+            .unwrap()
+            .certificates
+            .remove(0)
+            .to_vec()
+    });
+
+    proptest! {
+        #[test]
+        fn damaged_bytes_never_panic(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut der = SAMPLE.clone();
+            for (at, byte) in damage {
+                let at = at.index(der.len());
+                der[at] = byte;
+            }
+            if let Ok(found) = Extensions::of(&der) {
+                prop_assert_eq!(found.sha1.len(), 40);
+            }
+        }
     }
 }
