@@ -147,6 +147,25 @@ fn a_request_is_answered_served_renewed_and_given_out() {
 }
 
 #[test]
+fn an_answer_in_pkcs7_is_taken_with_its_chain_in_order() {
+    let (ca, office) = (TestCa::today(), OpensslCa::new());
+    for (way, desk) in Desk::all(&ca, &office.certificate()) {
+        let name = desk.request(&json!({"hostnames": ["a.test"], "country": "DE"}));
+        let signed = office.sign(&desk.export(&name, "request"));
+        let both = office.answer(format!("{}{signed}", office.certificate()).as_bytes());
+        let pkcs7 = office.file("answer.p7b");
+        let mut arguments = vec!["crl2pkcs7", "-nocrl", "-outform", "DER", "-out", &pkcs7];
+        arguments.extend(["-certfile", both.to_str().unwrap()]);
+        openssl(&arguments, "");
+        assert_eq!(desk.import_signed(&PathBuf::from(&pkcs7)), name, "{way}");
+        assert_eq!(desk.export(&name, "certificate"), signed, "{way}");
+        assert_eq!(desk.show(&name)["standing"], "trusted", "{way}");
+        let gatepost = desk.served();
+        serves(&gatepost, Kind::Modern, "a.test", &signed);
+    }
+}
+
+#[test]
 fn every_kind_of_key_is_signed_and_served() {
     let (ca, office) = (TestCa::today(), OpensslCa::new());
     let server = ca.leaf(&["server.test"]).issue();
