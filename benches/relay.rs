@@ -5,6 +5,8 @@
 //! figures compare one version of this code with another, not one proxy with another.
 
 mod common;
+#[path = "common/whole.rs"]
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use gatepost::cert::KeyAlgorithm;
-use gatepost::config;
-use gatepost::server::{Options, Server};
-use gatepost::time::Clock;
+use gatepost::server::Server;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,13 +27,13 @@ fn main() {
     let runtime = Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pem = common::certificate(KeyAlgorithm::EcdsaP256);
-    write(&folder.path().join("sslcert"), &pem);
+    whole::write(&folder.path().join("sslcert"), &pem);
     let server = runtime.block_on(start(folder.path()));
     let connector = TlsConnector::from(Arc::new(common::client(&pem, &TLS13)));
     let connect = || runtime.block_on(connect(&server, &connector));
 
     let mut criterion = Criterion::default().configure_from_args();
-    let sizes: &[usize] = match common::measuring() {
+    let sizes: &[usize] = match common::told("--bench") {
         true => &[1, 1024, 64 * 1024, 4 * 1024 * 1024],
         false => &[1, 64 * 1024],
     };
@@ -53,13 +53,6 @@ fn main() {
     runtime.block_on(server.handle().stop());
 }
 
-/// Writes a certificate into a folder as the proxy expects it.
-fn write(folder: &Path, (chain, key): &(String, String)) {
-    std::fs::create_dir_all(folder).expect("a folder in a temporary one");
-    std::fs::write(folder.join("bench.crt"), chain).expect("a file in it");
-    std::fs::write(folder.join("bench.key"), key).expect("another");
-}
-
 /// The proxy before an upstream that says everything back.
 async fn start(folder: &Path) -> Server {
     let upstream = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -72,32 +65,7 @@ async fn start(folder: &Path) -> Server {
             });
         }
     });
-    let text = format!(
-        r#"
-        [certificates]
-        trust = []
-        [metrics]
-        listen = "127.0.0.1:0"
-        [log]
-        access = false
-        [[listener]]
-        name = "bench"
-        bind = ["127.0.0.1:0"]
-        protocol = "tcp"
-        upstream = "echo"
-        [[upstream]]
-        name = "echo"
-        servers = ["{address}"]
-        health_interval = "0s"
-        "#
-    );
-    let (config, _) = config::parse(&text, &folder.join("proxy.toml")).expect("a good text");
-    let options = Options {
-        clock: Clock::System,
-        inherit_sockets: false,
-        log: None,
-    };
-    Server::start(config, options).await.expect("it starts")
+    whole::start(folder, address).await
 }
 
 async fn connect(server: &Server, connector: &TlsConnector) -> TlsStream<TcpStream> {
