@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use gatepost::cert::KeyAlgorithm;
 use gatepost::server::Server;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +30,9 @@ fn main() {
     let pem = common::certificate(KeyAlgorithm::EcdsaP256);
     whole::write(&folder.path().join("sslcert"), &pem);
     let server = runtime.block_on(start(folder.path()));
-    let connector = TlsConnector::from(Arc::new(common::client(&pem, &TLS13)));
+    let mut client = common::client(&pem, &TLS13);
+    client.resumption = Resumption::disabled();
+    let connector = TlsConnector::from(Arc::new(client));
     let connect = || runtime.block_on(connect(&server, &connector));
 
     let mut criterion = Criterion::default().configure_from_args();

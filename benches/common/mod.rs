@@ -7,7 +7,7 @@ use gatepost::cert::{
     KeyAlgorithm, NamePattern, NewCertificate, Subject, read_bundle, self_signed,
 };
 use gatepost::time::Clock;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 /// The name that every certificate of the benchmarks carries.
@@ -33,6 +33,15 @@ pub(crate) fn certificate(key: KeyAlgorithm) -> (String, String) {
 
 /// A client that trusts the certificate and speaks one version.
 pub(crate) fn client(
+    pem: &(String, String),
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    client_with(aws_lc_rs::default_provider(), pem, version)
+}
+
+/// The same, with cryptography of its own choice.
+pub(crate) fn client_with(
+    provider: CryptoProvider,
     (chain, _): &(String, String),
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
@@ -41,7 +50,7 @@ pub(crate) fn client(
     for certificate in bundle.certificates {
         roots.add(certificate).expect("a certificate just made");
     }
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .expect("the provider has suites for every version")
         .with_root_certificates(roots)

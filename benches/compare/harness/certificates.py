@@ -1,5 +1,6 @@
 """Many certificates: start, memory, handshakes with all names in turn, and one more at run time."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -33,12 +34,19 @@ def figures(row):
 
 
 def folder_of(bench, count):
-    """A folder of that many certificates, made if it is not there yet."""
-    folder = Path(bench.certs).parent / f"certificates-{count}"
-    if not (folder / "names").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([bench.load_program, "certificates", folder, "--count", str(count)], check=True)
+    """A folder of that many certificates."""
+    folder = bench.certs.parent / f"certificates-{count}"
+    make(bench, folder, "names", "--count", str(count))
     return folder
+
+
+def make(bench, folder, last, *words):
+    """Makes a folder of certificates, unless it is there, whole up to its last file, and of this month."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - (folder / last).stat().st_mtime < 30 * 86_400:
+            return
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([bench.load_program, "certificates", folder, *words], check=True)
 
 
 def measure(bench, peer, count):

@@ -29,10 +29,16 @@ def numbers(text):
 
 
 def candidate(text):
-    name, separator, program = text.partition("=")
-    if not separator or not Path(program).is_file():
+    name, separator, path = text.partition("=")
+    if not separator:
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=PROGRAM, another build of gatepost")
-    return name, str(Path(program).resolve())
+    return name, program(path)
+
+
+def program(text):
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no program {text}")
+    return Path(text).resolve()
 
 
 def arguments():
@@ -47,7 +53,7 @@ def arguments():
     what.add_argument("--select", type=words, metavar="PEER,…", help="only these proxies")
     what.add_argument("--candidate", type=candidate, action="append", default=[], metavar="NAME=PROGRAM",
                       help="another build of gatepost, measured beside; may be repeated")
-    what.add_argument("--gatepost", type=Path, metavar="PROGRAM", help="gatepost itself (built, target/release/gatepost)")
+    what.add_argument("--gatepost", type=program, metavar="PROGRAM", help="gatepost itself (built, target/release/gatepost)")
     what.add_argument("--many", type=numbers, default=[1000, 10_000, 100_000], metavar="N,…", help="numbers of certificates (%(default)s)")
     what.add_argument("--many-peers", type=int, default=10_000, metavar="N", help="the most that the others are given (%(default)s)")
     how = parser.add_argument_group("how")
@@ -79,8 +85,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit("ended"))
     bench.raise_descriptor_limit()
     place = bench.Bench(build_load(), TARGET / "compare" / "certificates", bench.ports_from(args.ports), args.seconds, args.mib)
-    if not (place.certs / "split" / "rsa.key").exists():
-        subprocess.run([place.load_program, "certificates", place.certs], check=True)
+    certificates.make(place, place.certs, "pem/rsa.pem")
     peers = installed(args)
     described = machine.describe()
     for section in args.section:
@@ -110,7 +115,7 @@ def installed(args):
     if gatepost is None:
         subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--bin", "gatepost"], cwd=REPOSITORY, check=True)
         gatepost = TARGET / "release" / "gatepost"
-    peers = all_peers(gatepost.resolve(), args.candidate)
+    peers = all_peers(gatepost, args.candidate)
     if args.select:
         candidates = [name for name, _ in args.candidate]
         peers = [peer for peer in peers if peer.name in args.select or peer.name in candidates]
@@ -205,12 +210,11 @@ def show_list(args):
     for row in ROWS:
         titles = [figure.title for figure in row.figures.values() if figure.shown]
         print(f"{row.key:22} {'; '.join(titles)}")
-    gatepost = args.gatepost.resolve() if args.gatepost else None
     certs = Path("/nowhere/certificates")
     place = bench.Bench(Path("load"), certs, {name: args.ports + n for n, name in enumerate(bench.PORTS)}, 1, 1)
     many = {"names": ["host0.example.test"], "pem": "/nowhere/pem", "split": "/nowhere/split",
             "extra": "host1.example.test", "extra_pem": "/nowhere/extra", "extra_split": "/nowhere/extra"}
-    for peer in all_peers(gatepost or "gatepost", []):
+    for peer in all_peers(args.gatepost, []):
         peer.spec.pop("copy", None)
         for part in (None, "certificates"):
             if part and not peer.has(part):
@@ -220,8 +224,8 @@ def show_list(args):
                 _, _, values = peer.render(folder, values, part)
                 if part:
                     certificates.fill(peer.spec[part]["add"], values | {"pid": 1})
-                if peer.name == "gatepost" and gatepost:
-                    check_own(gatepost, Path(folder))
+                if peer.name == "gatepost" and args.gatepost:
+                    check_own(args.gatepost, Path(folder))
         print(f"{peer.title}: {'installed' if peer.program else f'not installed (package {peer.package})'}; {', '.join(peer.listeners)}")
     return 0
 

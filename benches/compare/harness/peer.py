@@ -24,6 +24,9 @@ from .machine import version_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "peers"
 
+# Gatepost's own.
+OWN = FOLDER / "gatepost"
+
 
 class PeerFailed(Exception):
     """A proxy did not do what was expected of it."""
@@ -46,6 +49,7 @@ class Peer:
         self.folder = folder
         self.name = name or folder.name
         self.title = name or spec["title"]
+        self.own = folder == OWN
         self.program = program or shutil.which(spec["program"])
         self.package = spec["package"]
         self.listeners = spec["listeners"]
@@ -133,7 +137,6 @@ def wait_until_served(port, name, started, patience=600):
 def all_peers(gatepost, candidates):
     """Gatepost first, then the candidates (its configuration, other programs), then the others."""
     folders = sorted(path.parent for path in FOLDER.glob("*/peer.toml"))
-    own = FOLDER / "gatepost"
-    peers = [Peer(own, program=str(gatepost))]
-    peers += [Peer(own, name, program) for name, program in candidates]
-    return peers + [Peer(folder) for folder in folders if folder != own]
+    peers = [Peer(OWN, program=gatepost)]
+    peers += [Peer(OWN, name, program) for name, program in candidates]
+    return peers + [Peer(folder) for folder in folders if folder != OWN]

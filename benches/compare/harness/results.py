@@ -14,7 +14,7 @@ class Results:
         self.about = {
             "date": datetime.date.today().isoformat(), "machine": machine, "settings": settings,
             "peers": [{"name": peer.name, "title": peer.title, "version": peer.version(),
-                       "settings": peer.settings} for peer in peers],
+                       "settings": peer.settings, "own": peer.own} for peer in peers],
         }
         self.samples = {}
         self.failures = {}

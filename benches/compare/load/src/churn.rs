@@ -13,11 +13,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::client::{self, Client, Talk};
+use crate::client::{self, Client, PATIENCE, Talk};
 use crate::quantiles::Durations;
-
-/// How long one connection may take in all.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

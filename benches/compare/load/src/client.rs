@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -53,6 +54,9 @@ enum Group {
     P256,
     X25519mlkem768,
 }
+
+/// How long one connection may take until it is answered.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is said once TLS stands.
 #[derive(Clone, Copy, ValueEnum)]

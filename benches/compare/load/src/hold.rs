@@ -3,16 +3,18 @@
 use std::cell::Cell;
 use std::io::{Read, stdin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use rustls::ClientConfig;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::client::{self, Client, Talk};
+use crate::client::{self, Client, PATIENCE, Talk};
 use crate::quantiles::Durations;
 use crate::server::allow_all_descriptors;
 
@@ -65,7 +67,8 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             let mut streams = Vec::new();
             while let Some(fewer) = left.get().checked_sub(1) {
                 left.set(fewer);
-                streams.push(open(&client, &tls, &options).await?);
+                let stream = timeout(PATIENCE, open(&client, &tls, &options)).await;
+                streams.push(stream.context("no answer for ten seconds")??);
             }
             anyhow::Ok(streams)
         }));
@@ -107,7 +110,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 
 async fn open(
     client: &Client,
-    tls: &std::sync::Arc<rustls::ClientConfig>,
+    tls: &Arc<ClientConfig>,
     options: &Options,
 ) -> Result<Box<dyn Stream>> {
     if options.stage == Stage::Greeted {

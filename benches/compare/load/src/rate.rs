@@ -13,11 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{ClientConfig, ClientConnection};
 use serde_json::json;
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, PATIENCE};
 use crate::quantiles::Durations;
-
-/// How long an echo may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
