@@ -56,7 +56,7 @@ def line_of(results, row, name, figure, own, title=None):
     for candidate in own[1:]:
         theirs = results.median(row, name, candidate)
         line.append(f"{theirs / ours:.3f}" if theirs and ours else "–")
-    line.append(f"≤ {figure.goal:.2f}" if figure.goal and best else "")
+    line.append(f"≤ {figure.goal:.2f}" if figure.goal and ratio != "–" else "")
     return line
 
 

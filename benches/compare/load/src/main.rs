@@ -12,6 +12,8 @@ mod quantiles;
 mod rate;
 mod server;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -38,14 +40,22 @@ enum Command {
     Certificates(certificates::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Command::Churn(options) => on_this_thread(churn::run(options)),
         Command::Bulk(options) => on_this_thread(bulk::run(options)),
         Command::Rate(options) => rate::run(&options),
         Command::Hold(options) => on_this_thread(hold::run(options)),
         Command::Server(options) => on_this_thread(server::run(options)),
         Command::Certificates(options) => certificates::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with all causes, and no backtrace: the runner says it of the row that failed.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
