@@ -69,12 +69,12 @@ fn what_is_missing_left_out_or_expired_is_said() {
         format!("{}{}", leaf.certificate, leaf.key),
     )
     .unwrap();
-    fs::write(site.path("other.pem"), other.intermediate()).unwrap();
-    // The intermediates have the same name, and only one of them has signed.
+    let stranger = other.intermediate_until(90 * DAY);
+    fs::write(site.path("other.pem"), stranger.pem()).unwrap();
     let outcome = cert(&site, "import @leaf.pem @other.pem --name mail");
     assert_eq!(
         outcome.stderr,
-        "mail: warning: certificate \"CN=Test Intermediate\" has nothing to do with this one, and was left out\n"
+        "mail: warning: certificate \"CN=Test Intermediate With An End\" has nothing to do with this one, and was left out\n"
     );
     assert_eq!(outcome.ok(), "mail\n");
 

@@ -96,7 +96,7 @@ fn a_chain_is_completed_from_what_is_known() {
     assert_eq!(below(&chain, &leaf), [low.der()]);
     assert!(!chain.complete);
     let chain = find(&leaf, &[high.der()], &[], &trusting);
-    assert_eq!(below(&chain, &leaf), [low.der(); 0]);
+    assert!(below(&chain, &leaf).is_empty());
     assert_eq!(
         messages(&chain),
         [r#"certificate "CN=High" has nothing to do with this one, and was left out"#]
