@@ -115,10 +115,17 @@ pub struct Explanation {
     pub outcome: String,
     /// The certificate served.
     pub winner: Option<Winner>,
-    /// The others, best first.
+    /// The others, best first, a thousand at most.
     pub candidates: Vec<Candidate>,
+    /// How many there are besides; left out if there is none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unlisted: usize,
     /// When the answer becomes another, if nothing but time passes.
     pub next_change: Option<NextChange>,
+}
+
+fn is_none(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The certificate that is served.

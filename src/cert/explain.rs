@@ -66,11 +66,16 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// The certificate served.
     pub winner: Option<Winner>,
-    /// Every other candidate for the name, best first.
+    /// The other candidates for the name, best first, a thousand at most.
     pub candidates: Vec<Lost>,
+    /// How many candidates there are besides.
+    pub unlisted: usize,
     /// The next second at which the winner is another.
     pub next_change: Option<NextChange>,
 }
+
+/// Most candidates that are listed: one name may be in any number of certificates.
+const LISTED: usize = 1000;
 
 const REFUSED: &str = "no certificate matches the name, and the listener refuses such names";
 
@@ -90,6 +95,7 @@ impl CertIndex {
     pub fn explain(&self, query: &Query<'_>, now: UnixTime) -> Explanation {
         let selected = self.select(query, now);
         let winner = selection(selected);
+        let (candidates, unlisted) = self.losers(query, selected, now);
         Explanation {
             outcome: outcome(selected),
             winner: winner.map(|selection| Winner {
@@ -98,13 +104,20 @@ impl CertIndex {
                 matched: selection.matched,
                 sha256: selection.credential.certificate.sha256,
             }),
-            candidates: self.losers(query, selected, now),
+            candidates,
+            unlisted,
             next_change: self.next_change(query, now),
         }
     }
 
-    /// Every candidate but the winner, best first, the default last.
-    fn losers(&self, query: &Query<'_>, selected: Selected<'_>, now: UnixTime) -> Vec<Lost> {
+    /// The candidates but the winner, best first, the default last; and how many there are
+    /// besides.
+    fn losers(
+        &self,
+        query: &Query<'_>,
+        selected: Selected<'_>,
+        now: UnixTime,
+    ) -> (Vec<Lost>, usize) {
         let mut candidates: Vec<_> = self.matches(query).candidates(now).collect();
         candidates.sort_by(|a, b| compare(self.order(), a, b));
         candidates.extend(self.default_candidate(now));
@@ -112,15 +125,18 @@ impl CertIndex {
         candidates.retain(|candidate| seen.insert(Arc::as_ptr(candidate.credential)));
 
         let winner = selection(selected).map(|winner| winner.credential);
-        candidates
+        candidates.retain(|loser| winner.is_none_or(|winner| !loser.is(winner)));
+        let unlisted = candidates.len().saturating_sub(LISTED);
+        let listed = candidates
             .iter()
-            .filter(|loser| winner.is_none_or(|winner| !loser.is(winner)))
+            .take(LISTED)
             .map(|loser| Lost {
                 name: loser.credential.name.to_string(),
                 rank: loser.rank().number(),
                 because: self.lost_because(query.client, selected, loser, now),
             })
-            .collect()
+            .collect();
+        (listed, unlisted)
     }
 
     fn lost_because(
@@ -375,6 +391,23 @@ mod tests {
             lines(&explanation),
             [r#"ended 4: rank 4 comes after rank 5 (order = "safe")"#]
         );
+    }
+
+    #[test]
+    fn of_very_many_candidates_the_best_are_listed() {
+        let mut samples = vec![sample("default", &["else.x"])];
+        let many = (0..1234_i64).map(|number| {
+            sample(&format!("certificate-{number}"), &["mail.x"]).period(number - 300, 1999)
+        });
+        samples.extend(many);
+        let explanation = explain(&samples, &Ask::name("mail.x"), 1500);
+        assert_eq!(
+            explanation.winner.as_ref().unwrap().name,
+            "certificate-1233"
+        );
+        assert_eq!(explanation.candidates.len(), 1000);
+        assert_eq!(explanation.candidates[0].name, "certificate-1232");
+        assert_eq!(explanation.unlisted, 234);
     }
 
     #[test]

@@ -119,6 +119,9 @@ pub(super) fn explain(document: &Explanation) -> String {
             table(&["  RANK", "NAME", "BECAUSE"], rows)
         );
     }
+    if document.unlisted > 0 {
+        let _ = writeln!(text, "  and {} more", document.unlisted);
+    }
     text.push('\n');
     text.push_str(&next_change(document));
     text
@@ -239,6 +242,13 @@ mod tests {
              not served:\n\n  RANK  NAME    BECAUSE\n  9     server  rank 9 comes after rank 5\n\n\
              next change: 2027-01-01T00:00:01Z, then server\n"
         );
+        document["unlisted"] = json!(7);
+        let text = explain(&from_value(document.clone()).unwrap());
+        assert!(
+            text.contains("rank 9 comes after rank 5\n  and 7 more\n\nnext change"),
+            "{text}"
+        );
+        document["unlisted"] = json!(0);
         document["name"] = Value::Null;
         document["listener"] = Value::Null;
         document["outcome"] = json!("rejected");

@@ -126,6 +126,7 @@ fn document(
             sha256: hex(&winner.sha256),
         }),
         candidates: explanation.candidates.into_iter().map(Into::into).collect(),
+        unlisted: explanation.unlisted,
         next_change: explanation.next_change.map(|change| api::NextChange {
             at: change.at.into(),
             winner: change.winner,
