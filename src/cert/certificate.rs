@@ -3,6 +3,7 @@
 //! Knows what the certificate says by itself; whether anybody trusts it is for `trust`.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use data_encoding::BASE64;
 use rustls_pki_types::CertificateDer;
@@ -12,6 +13,7 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
 use crate::cert::fingerprint::sha256;
+use crate::cert::path::Step;
 use crate::cert::presented::Presented;
 use crate::cert::{KeyType, NamePattern, Problem, ProblemCode, Validity, hex};
 use crate::cert::{algorithm, distinguished_name};
@@ -33,12 +35,6 @@ pub enum NameSource {
 pub struct Certificate {
     /// The certificate itself.
     pub der: CertificateDer<'static>,
-    /// Subject, RFC 4514 text.
-    pub subject: String,
-    /// Issuer, RFC 4514 text.
-    pub issuer: String,
-    /// Serial number, lower-case hexadecimal.
-    pub serial: String,
     /// DNS names covered; patterns that match nothing are left out and reported.
     pub names: Vec<NamePattern>,
     /// IP addresses covered.
@@ -49,10 +45,8 @@ pub struct Certificate {
     pub validity: Validity,
     /// Kind of the public key.
     pub key_type: KeyType,
-    /// DER SubjectPublicKeyInfo.
-    pub spki: Vec<u8>,
-    /// Signature algorithm, as `openssl x509` names it.
-    pub signature_algorithm: String,
+    /// Where in `der` the SubjectPublicKeyInfo stands.
+    pub(super) spki: Range<usize>,
     /// issuer = subject, and the signature verifies under its own key.
     pub self_signed: bool,
     /// SHA-256 over the DER.
@@ -92,33 +86,68 @@ pub enum CertificateError {
 impl Certificate {
     /// Reads one DER certificate.
     pub fn from_der(der: CertificateDer<'static>) -> Result<Self, CertificateError> {
+        Self::read(der).map(|(certificate, _)| certificate)
+    }
+
+    /// The same, and the certificate as the first step of its path.
+    pub(super) fn read(der: CertificateDer<'static>) -> Result<(Self, Step), CertificateError> {
         let x509 = parse(&der)?;
-        let found = Presented::read(&x509)?;
+        let mut found = Presented::read(&x509)?;
+        found.names.shrink_to_fit();
+        found.addresses.shrink_to_fit();
         let key_type = algorithm::key_type(x509.public_key());
         let signature = algorithm::signature(&x509.signature_algorithm);
         let mut problems = found.problems;
         problems.extend(oddities(&x509, &signature));
-        Ok(Self {
-            subject: distinguished_name::text(x509.subject()),
-            issuer: distinguished_name::text(x509.issuer()),
-            serial: serial_text(x509.raw_serial()),
+        let step = Step::new(&x509);
+        let certificate = Self {
             names: found.names,
             addresses: found.addresses,
             name_source: found.source,
             validity: validity(&x509),
             key_type,
-            spki: x509.public_key().raw.to_vec(),
-            signature_algorithm: signature.name,
+            spki: place_in(&der, x509.public_key().raw),
             self_signed: algorithm::is_self_signed(&x509, key_type),
             sha256: sha256(&der),
             problems,
             der,
-        })
+        };
+        Ok((certificate, step))
+    }
+
+    /// Subject, RFC 4514 text.
+    pub fn subject(&self) -> String {
+        self.text(|x509| distinguished_name::text(x509.subject()))
+    }
+
+    /// Issuer, RFC 4514 text.
+    pub fn issuer(&self) -> String {
+        self.text(|x509| distinguished_name::text(x509.issuer()))
+    }
+
+    /// Serial number, lower-case hexadecimal.
+    pub fn serial(&self) -> String {
+        self.text(|x509| serial_text(x509.raw_serial()))
+    }
+
+    /// Signature algorithm, as `openssl x509` names it.
+    pub fn signature_algorithm(&self) -> String {
+        self.text(|x509| algorithm::signature(&x509.signature_algorithm).name)
+    }
+
+    /// What is only shown is not kept, but read again; it could be read before.
+    fn text(&self, text: impl FnOnce(&X509Certificate<'_>) -> String) -> String {
+        parse(&self.der).map_or_else(|_| String::new(), |x509| text(&x509))
+    }
+
+    /// DER SubjectPublicKeyInfo.
+    pub fn spki(&self) -> &[u8] {
+        self.der.get(self.spki.clone()).unwrap_or_default()
     }
 
     /// SHA-256 over the SubjectPublicKeyInfo: the pin, and the data of TLSA 3 1 1.
     pub fn spki_sha256(&self) -> [u8; 32] {
-        sha256(&self.spki)
+        sha256(self.spki())
     }
 
     /// The pin as it is written (RFC 7469 section 2.4).
@@ -135,6 +164,12 @@ impl Certificate {
 /// The SubjectPublicKeyInfo of a certificate of which nothing else counts.
 pub fn spki_of(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
     Ok(parse(der)?.public_key().raw.to_vec())
+}
+
+/// Where in `whole` its `part` stands.
+fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+    start..start.wrapping_add(part.len())
 }
 
 /// Reads the structure of a certificate, and nothing but it.
@@ -268,16 +303,16 @@ mod tests {
         params.serial_number = Some(vec![0x80, 1].into());
         let leaf = issued(&params, &authority);
         let certificate = read(&leaf);
-        assert_eq!(certificate.subject, "CN=mail.example.com");
-        assert_eq!(certificate.issuer, "CN=Test CA");
-        assert_eq!(certificate.serial, "8001");
+        assert_eq!(certificate.subject(), "CN=mail.example.com");
+        assert_eq!(certificate.issuer(), "CN=Test CA");
+        assert_eq!(certificate.serial(), "8001");
         assert_eq!(texts(&certificate), ["mail.example.com", "*.example.org"]);
         assert_eq!(certificate.addresses, addresses);
         assert_eq!(certificate.name_source, NameSource::SubjectAltName);
         assert_eq!(certificate.validity, days(-1, 30));
         assert_eq!(certificate.key_type, KeyType::EcdsaP256);
-        assert_eq!(certificate.spki, leaf.private_key().spki());
-        assert_eq!(certificate.signature_algorithm, "ecdsa-with-SHA256");
+        assert_eq!(certificate.spki(), leaf.private_key().spki());
+        assert_eq!(certificate.signature_algorithm(), "ecdsa-with-SHA256");
         assert!(!certificate.self_signed);
         assert_eq!(certificate.problems, []);
     }
@@ -299,9 +334,9 @@ mod tests {
             certificate.fingerprint(),
             x509(&["-fingerprint", "-sha256"])
         );
-        assert_eq!(certificate.serial, x509(&["-serial"]));
+        assert_eq!(certificate.serial(), x509(&["-serial"]));
         let public = folder.path().join("a.pub");
-        std::fs::write(&public, &certificate.spki).unwrap();
+        std::fs::write(&public, certificate.spki()).unwrap();
         let digest = openssl(&["dgst", "-sha256", "-r", public.to_str().unwrap()]);
         let digest = String::from_utf8(digest).unwrap();
         assert!(digest.starts_with(&hex(&certificate.spki_sha256())));
@@ -364,7 +399,7 @@ mod tests {
         let subject = r"/C=DE/O=Ex\, Inc. <x>/OU= #1 /CN=a.example/emailAddress=a@b.example";
         let made = openssl_self_signed(&["-subj", subject]);
         assert_eq!(
-            read_pem(&made).subject,
+            read_pem(&made).subject(),
             r"emailAddress=a@b.example,CN=a.example,OU=\ #1\ ,O=Ex\, Inc. \<x\>,C=DE"
         );
         let made = openssl_self_signed(&[
@@ -373,7 +408,7 @@ mod tests {
             "-multivalue-rdn",
         ]);
         assert_eq!(
-            read_pem(&made).subject,
+            read_pem(&made).subject(),
             r"CN=a+OU=b,O=\1b[31m\0a,2.5.4.65=#0c0178"
         );
     }
@@ -390,7 +425,7 @@ mod tests {
         let rsa = |bits| ["-newkey", bits];
         let sha1 = make(&[&rsa("rsa:2048")[..], &["-sha1"], &san, &leaf].concat());
         assert_eq!(codes(&sha1), [ProblemCode::WeakSignature]);
-        assert_eq!(sha1.signature_algorithm, "sha1WithRSAEncryption");
+        assert_eq!(sha1.signature_algorithm(), "sha1WithRSAEncryption");
         assert!(sha1.self_signed);
 
         let md5 = make(&[&rsa("rsa:2048")[..], &["-md5"], &san, &leaf].concat());
@@ -411,7 +446,7 @@ mod tests {
         ];
         let modern = make(&[&rsa("rsa:2048")[..], &pss, &san, &leaf].concat());
         assert_eq!(codes(&modern), []);
-        assert_eq!(modern.signature_algorithm, "rsassaPss");
+        assert_eq!(modern.signature_algorithm(), "rsassaPss");
         assert!(modern.self_signed);
         let old = make(&[&rsa("rsa:2048")[..], &pss, &["-sha1"], &san, &leaf].concat());
         assert_eq!(codes(&old), [ProblemCode::WeakSignature]);
@@ -450,7 +485,7 @@ mod tests {
     fn self_signed_means_by_its_own_key() {
         let authority = root("Same Name", days(0, 10));
         let impostor = issued(&params("Same Name", &["a.example"], days(0, 1)), &authority);
-        assert_eq!(read(&impostor).subject, read(&impostor).issuer);
+        assert_eq!(read(&impostor).subject(), read(&impostor).issuer());
         assert!(!read(&impostor).self_signed);
 
         let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();

@@ -4,7 +4,7 @@
 //! about them; knows nothing of files.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cert::fingerprint::short_id;
+use crate::cert::intermediates::Intermediates;
 use crate::cert::key::{MAX_RSA_BITS, MIN_RSA_BITS};
 use crate::cert::path::{Step, Walk};
 use crate::cert::{Certificate, CertificateError, KeyType, PrivateKey};
@@ -97,12 +98,15 @@ pub struct Credential {
     pub name: Box<str>,
     /// The end-entity certificate.
     pub certificate: Certificate,
-    /// Chain and signer, ready for rustls.
-    pub certified_key: Arc<CertifiedKey>,
     /// The facts that its rank is computed from.
     pub standing: Standing,
     /// All that there is to report whatever the time, certificate's own and chain's.
     pub problems: Vec<Problem>,
+    /// What is sent below the certificate; shared with all that have the same.
+    pub(super) intermediates: Arc<Intermediates>,
+    pub(super) key: PrivateKey,
+    /// Made when it is served for the first time: most certificates of a great many never are.
+    pub(super) certified: OnceLock<Arc<CertifiedKey>>,
 }
 
 /// Why chain and key cannot be served.
@@ -159,33 +163,58 @@ impl Credential {
         keys: &[PrivateKey],
         anchors: &TrustAnchors,
     ) -> Result<Self, CredentialError> {
-        let steps = read_steps(&chain)?;
-        let ([end_entity, intermediates @ ..], [first, below @ ..]) =
-            (chain.as_slice(), steps.as_slice())
-        else {
-            return Err(CredentialError::NoCertificate);
-        };
-        let certificate = Certificate::from_der(end_entity.clone()).map_err(|source| {
-            CredentialError::Certificate {
-                position: 1,
-                source,
-            }
-        })?;
+        if chain.len() > MAX_CHAIN {
+            return Err(CredentialError::TooManyCertificates { found: chain.len() });
+        }
+        let unreadable = |position, source| CredentialError::Certificate { position, source };
+        let mut chain = chain.into_iter();
+        let end_entity = chain.next().ok_or(CredentialError::NoCertificate)?;
+        let (certificate, first) =
+            Certificate::read(end_entity).map_err(|source| unreadable(1, source))?;
+        let intermediates = anchors
+            .share(chain.collect())
+            .map_err(|(at, source)| unreadable(at + 2, source))?;
         let key = fitting_key(&certificate, keys)?;
         let standing = Standing {
             validity: certificate.validity,
-            trusted: anchors.trusted_periods(&certificate, intermediates),
+            trusted: anchors.trusted_through(&certificate, &intermediates),
             self_signed: certificate.self_signed,
         };
         let mut problems = certificate.problems.clone();
-        problems.extend(chain_problems(first, below, anchors, &standing));
+        problems.extend(chain_problems(
+            &first,
+            &intermediates.steps,
+            anchors,
+            &standing,
+        ));
+        problems.shrink_to_fit();
         Ok(Self {
             name: name.into(),
             certificate,
-            certified_key: Arc::new(CertifiedKey::new(chain, Arc::clone(key.signing_key()))),
             standing,
             problems,
+            intermediates,
+            key: key.clone(),
+            certified: OnceLock::new(),
         })
+    }
+
+    /// Chain and signer, ready for rustls. Made at the first call, and kept.
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        self.certified.get_or_init(|| {
+            let chain = self.chain().cloned().collect();
+            Arc::new(CertifiedKey::new(chain, self.key.signing_key()))
+        })
+    }
+
+    /// The certificates that are sent, end-entity first.
+    pub fn chain(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        std::iter::once(&self.certificate.der).chain(&self.intermediates.certificates)
+    }
+
+    /// The key that fits.
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
     }
 
     /// All that there is to report at `now`: [`Self::problems`], and that it is out of date.
@@ -206,19 +235,6 @@ impl Credential {
     }
 }
 
-fn read_steps(chain: &[CertificateDer<'static>]) -> Result<Vec<Step>, CredentialError> {
-    if chain.len() > MAX_CHAIN {
-        return Err(CredentialError::TooManyCertificates { found: chain.len() });
-    }
-    let read = |(at, der)| {
-        Step::from_der(der).map_err(|source| CredentialError::Certificate {
-            position: at + 1,
-            source,
-        })
-    };
-    chain.iter().enumerate().map(read).collect()
-}
-
 /// The key whose public half is the certificate's (compared as SubjectPublicKeyInfo).
 fn fitting_key<'k>(
     certificate: &Certificate,
@@ -237,9 +253,9 @@ fn fitting_key<'k>(
         return Err(CredentialError::NoKey);
     }
     keys.iter()
-        .find(|key| key.spki() == certificate.spki)
+        .find(|key| key.spki() == certificate.spki())
         .ok_or_else(|| CredentialError::KeyMismatch {
-            certificate: short_id(&certificate.spki),
+            certificate: short_id(certificate.spki()),
             keys: keys.iter().map(|key| short_id(key.spki())).collect(),
         })
 }
@@ -323,10 +339,10 @@ mod tests {
             private_key(&new_key()),
         ];
         let credential = make(&[&leaf.der], &keys, &TrustAnchors::new()).unwrap();
-        credential.certified_key.keys_match().unwrap();
+        credential.certified_key().keys_match().unwrap();
         assert_eq!(&*credential.name, "mail");
         assert_eq!(
-            credential.certified_key.cert.as_slice(),
+            credential.certified_key().cert.as_slice(),
             std::slice::from_ref(&leaf.der)
         );
         assert_eq!(credential.standing.validity, days(0, 10));

@@ -353,7 +353,7 @@ mod tests {
         let credential = make(&wanted());
         let certificate = &credential.certificate;
         assert_eq!(
-            certificate.subject,
+            certificate.subject(),
             r"CN=mail.example.com,OU=Post,O=Example\, Inc.,L=Köln,C=DE"
         );
         assert_eq!(certificate.names, wanted().names);
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(certificate.validity, validity);
         assert!(certificate.self_signed);
         assert_eq!(credential.problems, []);
-        assert_ne!(certificate.serial, make(&wanted()).certificate.serial);
+        assert_ne!(certificate.serial(), make(&wanted()).certificate.serial());
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
         for key in KeyAlgorithm::ALL {
             let made = make(&NewCertificate { key, ..wanted() });
             assert_eq!(made.certificate.key_type.to_string(), key.to_string());
-            made.certified_key.keys_match().unwrap();
+            made.certified_key().keys_match().unwrap();
             assert_eq!(key.to_string().parse::<KeyAlgorithm>().unwrap(), key);
         }
         assert_eq!(
@@ -411,14 +411,18 @@ mod tests {
         assert!(
             make(&address)
                 .certificate
-                .subject
+                .subject()
                 .starts_with("CN=192.0.2.1,")
         );
         let long = format!("{}.example", "a".repeat(60));
         let mut names = vec![NamePattern::parse(&long).unwrap()];
         names.extend(wanted().names);
         let made = make(&NewCertificate { names, ..wanted() });
-        assert!(made.certificate.subject.starts_with("CN=mail.example.com,"));
+        assert!(
+            made.certificate
+                .subject()
+                .starts_with("CN=mail.example.com,")
+        );
         assert_eq!(made.certificate.names.len(), 3);
         let nameless = NewCertificate {
             names: vec![NamePattern::parse(&long).unwrap()],
@@ -426,7 +430,7 @@ mod tests {
             subject: Subject::default(),
             ..wanted()
         };
-        assert_eq!(make(&nameless).certificate.subject, "");
+        assert_eq!(make(&nameless).certificate.subject(), "");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::SignatureAlgorithm;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
 use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
 use x509_parser::der_parser::der::parse_der_sequence;
@@ -38,11 +38,14 @@ pub(super) const MIN_RSA_BITS: u16 = 2048;
 /// Largest RSA modulus in bits that the TLS library signs with.
 pub(super) const MAX_RSA_BITS: u16 = 8192;
 
-/// A private key that can sign.
+/// A private key that can sign. A copy is the same key, kept once.
 #[derive(Clone)]
-pub struct PrivateKey {
-    der: Arc<Wiped>,
-    signing: Arc<dyn SigningKey>,
+pub struct PrivateKey(Arc<Kept>);
+
+/// A key as it is kept: a signer takes several times the room, and most keys of a great many
+/// never sign.
+struct Kept {
+    der: Wiped,
     spki: Box<[u8]>,
 }
 
@@ -107,7 +110,7 @@ impl PrivateKey {
         let wiped = Wiped(der);
         let der = &wiped.0;
         check_rsa_size(der)?;
-        let signing = any_supported_type(der).map_err(|_| why_unusable(der))?;
+        let signing = signer(der).map_err(|_| why_unusable(der))?;
         let served = matches!(
             signing.algorithm(),
             SignatureAlgorithm::RSA | SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519
@@ -116,31 +119,27 @@ impl PrivateKey {
             return Err(why_unusable(der));
         };
         let spki = Box::from(spki.as_ref());
-        Ok(Self {
-            der: Arc::new(wiped),
-            signing,
-            spki,
-        })
+        Ok(Self(Arc::new(Kept { der: wiped, spki })))
     }
 
     /// The DER SubjectPublicKeyInfo of the public half: equal to that of its certificate.
     pub fn spki(&self) -> &[u8] {
-        &self.spki
+        &self.0.spki
     }
 
-    /// The signer.
-    pub fn signing_key(&self) -> &Arc<dyn SigningKey> {
-        &self.signing
+    /// A signer, made anew at each call.
+    pub fn signing_key(&self) -> Arc<dyn SigningKey> {
+        signer(&self.0.der.0).expect("the same bytes made a signer before")
     }
 
     /// PEM text of the key, as it is to be written to a file of mode 0600.
     pub fn to_pem(&self) -> String {
-        let label = match self.der.0 {
+        let label = match self.0.der.0 {
             PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
             PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
             _ => "PRIVATE KEY",
         };
-        pem_text(label, self.der.0.secret_der())
+        pem_text(label, self.0.der.0.secret_der())
     }
 }
 
@@ -155,6 +154,20 @@ impl fmt::Display for KeyType {
             Self::Ed25519 => f.write_str("ed25519"),
             Self::Other => f.write_str("other"),
         }
+    }
+}
+
+/// The signer of any key. The library would first try to read an ECDSA key as another one, which
+/// takes as long as to read it.
+fn signer(der: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+    let ecdsa = match der {
+        PrivateKeyDer::Pkcs8(key) => Pkcs8::read(key.secret_pkcs8_der())
+            .is_some_and(|info| info.algorithm == algorithm::EC_PUBLIC_KEY),
+        other => matches!(other, PrivateKeyDer::Sec1(_)),
+    };
+    match ecdsa {
+        true => any_ecdsa_type(der),
+        false => any_supported_type(der),
     }
 }
 
@@ -280,7 +293,7 @@ mod tests {
             let der = read_bundle(&made).unwrap().certificates.remove(0);
             let certificate = Certificate::from_der(der).unwrap();
             let key = one_key(&pem);
-            assert_eq!(key.spki(), certificate.spki, "{kind}");
+            assert_eq!(key.spki(), certificate.spki(), "{kind}");
             assert_eq!(certificate.key_type.to_string(), kind);
             assert!(certificate.self_signed, "{kind}");
         }

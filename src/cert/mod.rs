@@ -16,6 +16,7 @@ mod extensions;
 mod fingerprint;
 mod index;
 mod input;
+mod intermediates;
 mod issue;
 mod key;
 mod live;

@@ -6,16 +6,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 
-use crate::cert::certificate::parse;
-use crate::cert::{CertificateError, TrustAnchors};
+use crate::cert::certificate::{parse, validity};
+use crate::cert::{CertificateError, TrustAnchors, Validity};
 use crate::cert::{algorithm, distinguished_name};
 
 /// A certificate as a step of a path.
+#[derive(Debug)]
 pub(super) struct Step {
     /// DER content of the subject's name, without the outer SEQUENCE.
     subject: Box<[u8]>,
     /// The same of the issuer's name.
-    issuer: Box<[u8]>,
+    pub(super) issuer: Box<[u8]>,
+    /// Its own dates.
+    pub(super) validity: Validity,
     /// Subject, RFC 4514 text.
     pub(super) subject_text: String,
     /// Issuer, RFC 4514 text.
@@ -28,22 +31,26 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn from_der(der: &CertificateDer<'_>) -> Result<Self, CertificateError> {
-        let x509 = parse(der)?;
+        parse(der).map(|x509| Self::new(&x509))
+    }
+
+    pub(super) fn new(x509: &X509Certificate<'_>) -> Self {
         let signature = algorithm::signature(&x509.signature_algorithm);
         let step = Self {
             subject: content(x509.subject().as_raw()).into(),
             issuer: content(x509.issuer().as_raw()).into(),
+            validity: validity(x509),
             subject_text: distinguished_name::text(x509.subject()),
             issuer_text: distinguished_name::text(x509.issuer()),
-            issuer_at: ca_issuers(&x509),
+            issuer_at: ca_issuers(x509),
             weak_signature: None,
         };
         // Nobody verifies a root's own signature.
         let weak_signature = (signature.weak && !step.is_self_issued()).then_some(signature.name);
-        Ok(Self {
+        Self {
             weak_signature,
             ..step
-        })
+        }
     }
 
     /// issuer = subject: nothing lies above it.

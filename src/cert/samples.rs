@@ -1,20 +1,20 @@
 //! Certificates for the tests of the choice: facts only, no bytes to parse, one shared key.
 
 use std::net::IpAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Strategy, any};
 use proptest::sample::{select, subsequence};
-use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::cert::testing::{new_key, private_key};
 use crate::cert::{
     CertIndex, Certificate, ClientCapabilities, ClientKind, Credential, DnsName, KeyType,
-    NamePattern, NameSource, Order, Query, Selected, Selection, Standing, UnknownName, Validity,
+    NamePattern, NameSource, Order, PrivateKey, Query, Selected, Selection, Standing, UnknownName,
+    Validity,
 };
 
 /// In date from 1000 to 1999, *valid*, ECDSA, and without names, unless told otherwise.
@@ -89,10 +89,7 @@ impl Sample {
     }
 
     pub(super) fn load(&self) -> Arc<Credential> {
-        static KEY: LazyLock<Arc<CertifiedKey>> = LazyLock::new(|| {
-            let key = private_key(&new_key());
-            Arc::new(CertifiedKey::new(Vec::new(), Arc::clone(key.signing_key())))
-        });
+        static KEY: LazyLock<PrivateKey> = LazyLock::new(|| private_key(&new_key()));
         let validity = |(not_before, not_after)| Validity {
             not_before,
             not_after,
@@ -102,27 +99,25 @@ impl Sample {
             name: self.name.as_str().into(),
             certificate: Certificate {
                 der: CertificateDer::from(Vec::new()),
-                subject: String::new(),
-                issuer: String::new(),
-                serial: String::new(),
                 names: names.map(Result::unwrap).collect(),
                 addresses: self.addresses.clone(),
                 name_source: self.name_source,
                 validity: validity(self.period),
                 key_type: self.key_type,
-                spki: Vec::new(),
-                signature_algorithm: String::new(),
+                spki: 0..0,
                 self_signed: self.self_signed,
                 sha256: [self.fingerprint; 32],
                 problems: Vec::new(),
             },
-            certified_key: Arc::clone(&KEY),
             standing: Standing {
                 validity: validity(self.period),
                 trusted: self.trusted.map(validity).into_iter().collect(),
                 self_signed: self.self_signed,
             },
             problems: Vec::new(),
+            intermediates: Arc::default(),
+            key: KEY.clone(),
+            certified: OnceLock::new(),
         })
     }
 }

@@ -300,3 +300,49 @@ impl Bucket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cert::samples::{load, sample};
+
+    fn credential(number: usize) -> Arc<Credential> {
+        load(&[sample(&format!("certificate-{number}"), &[])]).remove(0)
+    }
+
+    #[test]
+    fn keys_of_the_same_hash_are_told_apart() {
+        const HASH: u64 = 0x1234_5678_9abc_def0;
+        let all: Vec<_> = (0..3 * FULL).map(credential).collect();
+        let mut root = Arc::new(Node::Leaf(Leaf::default()));
+        for (key, credential) in all.iter().enumerate() {
+            assert!(insert(&mut root, 0, HASH, key, credential));
+            assert!(!insert(&mut root, 0, HASH, key, credential));
+        }
+        let holds = |root: &Arc<Node<usize>>, key| {
+            let (mut node, mut level) = (root, 0);
+            while let Node::Fork(branches) = &**node {
+                node = &branches[branch(HASH, level)];
+                level += 1;
+            }
+            let Node::Leaf(leaf) = &**node else {
+                return false;
+            };
+            let at = leaf.position(HASH, &key);
+            at.is_some_and(|at| Arc::ptr_eq(&leaf.entries[at].bucket.as_slice()[0], &all[key]))
+        };
+        assert!((0..all.len()).all(|key| holds(&root, key)));
+        let whole = Arc::clone(&root);
+        for key in 0..all.len() {
+            assert!(remove(&mut root, 0, HASH, &key, &all[key]));
+            assert!(!remove(&mut root, 0, HASH, &key, &all[key]));
+            let left = (0..all.len()).filter(|other| holds(&root, *other));
+            assert_eq!(left.count(), all.len() - key - 1);
+        }
+        assert!((0..all.len()).all(|key| holds(&whole, key)));
+        let Node::Leaf(leaf) = &*root else {
+            panic!("the forks are gone with the keys");
+        };
+        assert!(leaf.entries.is_empty());
+    }
+}

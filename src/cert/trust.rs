@@ -3,17 +3,17 @@
 //! webpki answers for one instant. Whether a path exists changes only where a validity
 //! period of a certificate on it begins or ends, so asking at these instants is enough.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{
-    ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, VerifiedPath, anchor_from_trusted_cert,
-};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, Error, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 
 use crate::cert::certificate::{parse, validity};
 use crate::cert::fingerprint::sha256;
+use crate::cert::intermediates::{Intermediates, SharedIntermediates, Signatures};
 use crate::cert::key::MIN_RSA_BITS;
-use crate::cert::{Certificate, KeyType, NameSource, Validity};
+use crate::cert::{Certificate, CertificateError, KeyType, NameSource, Validity};
 
 /// Where a trust anchor comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +32,8 @@ pub struct TrustAnchors {
     anchors: Vec<TrustAnchor<'static>>,
     /// What else is known of each, in the same order.
     facts: Vec<Facts>,
+    /// What lies between the certificates that were judged and these anchors.
+    shared: SharedIntermediates,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,49 @@ impl TrustAnchors {
         certificate: &Certificate,
         intermediates: &[CertificateDer<'static>],
     ) -> Box<[Validity]> {
+        let readable = intermediates.iter().filter_map(|der| {
+            let intermediate = EndEntityCert::try_from(der).ok()?;
+            Some(intermediate.issuer().to_vec())
+        });
+        let issuers: Vec<Vec<u8>> = readable.collect();
+        let periods: Vec<_> = intermediates.iter().map(|der| period_of(der)).collect();
+        let below = Below {
+            certificates: intermediates,
+            periods: &periods,
+            issuers: issuers.iter().map(Vec::as_slice).collect(),
+            signatures: &Signatures::default(),
+        };
+        self.periods(certificate, &below)
+    }
+
+    /// The same through intermediates that others have too.
+    pub(super) fn trusted_through(
+        &self,
+        certificate: &Certificate,
+        intermediates: &Intermediates,
+    ) -> Box<[Validity]> {
+        let below = Below {
+            certificates: &intermediates.certificates,
+            periods: &intermediates.periods,
+            issuers: intermediates
+                .steps
+                .iter()
+                .map(|step| &*step.issuer)
+                .collect(),
+            signatures: &intermediates.signatures,
+        };
+        self.periods(certificate, &below)
+    }
+
+    /// The intermediates, kept once for all certificates that are judged by these anchors.
+    pub(super) fn share(
+        &self,
+        intermediates: Vec<CertificateDer<'static>>,
+    ) -> Result<Arc<Intermediates>, (usize, CertificateError)> {
+        self.shared.share(intermediates)
+    }
+
+    fn periods(&self, certificate: &Certificate, below: &Below<'_>) -> Box<[Validity]> {
         if !is_acceptable(certificate) {
             return Box::default();
         }
@@ -111,12 +156,13 @@ impl TrustAnchors {
         let Ok(end_entity) = EndEntityCert::try_from(&certificate.der) else {
             return Box::default();
         };
+        let algorithms = below.signatures.algorithms(below.certificates);
         let sweep = Sweep {
             anchors: self,
             end_entity: &end_entity,
             validity: certificate.validity,
-            intermediates,
-            periods: intermediates.iter().map(|der| period_of(der)).collect(),
+            below,
+            algorithms: algorithms.iter().map(|it| it as _).collect(),
         };
         sweep.run()
     }
@@ -168,14 +214,23 @@ fn period_of(der: &CertificateDer<'_>) -> Option<Validity> {
     parse(der).ok().map(|x509| validity(&x509))
 }
 
+/// What lies between a certificate and the anchors.
+struct Below<'b> {
+    certificates: &'b [CertificateDer<'static>],
+    /// Dates of `certificates`, in the same order.
+    periods: &'b [Option<Validity>],
+    /// DER content of the names of their issuers.
+    issuers: Vec<&'b [u8]>,
+    signatures: &'b Signatures,
+}
+
 /// One certificate, asked about at every instant at which the answer may change.
 struct Sweep<'s> {
     anchors: &'s TrustAnchors,
     end_entity: &'s EndEntityCert<'s>,
     validity: Validity,
-    intermediates: &'s [CertificateDer<'static>],
-    /// Dates of `intermediates`, in the same order.
-    periods: Vec<Option<Validity>>,
+    below: &'s Below<'s>,
+    algorithms: Vec<&'s dyn SignatureVerificationAlgorithm>,
 }
 
 impl Sweep<'_> {
@@ -207,6 +262,7 @@ impl Sweep<'_> {
     fn boundaries(&self) -> Vec<i64> {
         let anchors = self.possible_anchors();
         let mut boundaries: Vec<i64> = self
+            .below
             .periods
             .iter()
             .copied()
@@ -221,16 +277,11 @@ impl Sweep<'_> {
 
     /// Dates of the anchors that the path may end at.
     fn possible_anchors(&self) -> impl Iterator<Item = Validity> {
-        let readable = self.intermediates.iter().filter_map(|der| {
-            let intermediate = EndEntityCert::try_from(der).ok()?;
-            Some(intermediate.issuer().to_vec())
-        });
-        let issuers: Vec<Vec<u8>> = std::iter::once(self.end_entity.issuer().to_vec())
-            .chain(readable)
-            .collect();
+        let own = self.end_entity.issuer();
+        let names = move |subject: &[u8]| own == subject || self.below.issuers.contains(&subject);
         let known = self.anchors.anchors.iter().zip(&self.anchors.facts);
         known
-            .filter(move |(anchor, _)| issuers.iter().any(|name| name == anchor.subject.as_ref()))
+            .filter(move |(anchor, _)| names(anchor.subject.as_ref()))
             .filter_map(|(_, facts)| facts.validity)
     }
 
@@ -244,9 +295,9 @@ impl Sweep<'_> {
         let path = self
             .end_entity
             .verify_for_usage(
-                ALL_VERIFICATION_ALGS,
+                &self.algorithms,
                 &self.anchors.anchors,
-                self.intermediates,
+                self.below.certificates,
                 UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
                 KeyUsage::server_auth(),
                 None,
@@ -256,8 +307,9 @@ impl Sweep<'_> {
         let anchor = self.anchors.validity_of(path.anchor());
         let below = path.intermediate_certificates().filter_map(|on_path| {
             let der = on_path.der();
-            let at = self.intermediates.iter().position(|own| *own == der)?;
-            *self.periods.get(at)?
+            let mut certificates = self.below.certificates.iter();
+            let at = certificates.position(|own| *own == der)?;
+            *self.below.periods.get(at)?
         });
         let ends = below.chain(anchor).map(|period| period.not_after);
         ends.chain([self.validity.not_after]).min()
@@ -304,7 +356,13 @@ mod tests {
     fn periods(anchors: &TrustAnchors, leaf: &Leaf, below: &[&Authority]) -> Vec<Validity> {
         let certificate = Certificate::from_der(leaf.der.clone()).unwrap();
         let below: Vec<_> = below.iter().map(|step| step.der().clone()).collect();
-        anchors.trusted_periods(&certificate, &below).into_vec()
+        let periods = anchors.trusted_periods(&certificate, &below);
+        // Shared with others, whose signatures may be known already, they are the same.
+        let shared = anchors.share(below).unwrap();
+        for _ in 0..2 {
+            assert_eq!(anchors.trusted_through(&certificate, &shared), periods);
+        }
+        periods.into_vec()
     }
 
     #[test]

@@ -84,13 +84,14 @@ pub(super) fn refused(error: &UpstreamTlsError, advisor: &Advisor<'_>) -> Findin
 
 /// Whose it is, in the subject or, where that is empty, by its first name.
 fn facts(certificate: &Certificate) -> String {
-    let subject = match (certificate.subject.as_str(), certificate.names.first()) {
+    let (subject, issuer) = (certificate.subject(), certificate.issuer());
+    let subject = match (subject.as_str(), certificate.names.first()) {
         ("", Some(name)) => name.to_string(),
         (subject, _) => subject.to_owned(),
     };
     let issuer = match certificate.self_signed {
         true => "itself",
-        false => certificate.issuer.as_str(),
+        false => issuer.as_str(),
     };
     let until = rfc3339(certificate.validity.not_after);
     format!("{subject}, issued by {issuer}, until {until}")

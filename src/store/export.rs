@@ -63,10 +63,13 @@ impl CertStore {
             (Part::Request, _) if files.csr => Ok(waiting().map_err(nothing)?.request.to_pem()),
             (Part::Request, _) => Err(nothing("no request of it waits".to_owned())),
             (Part::Certificate, Some(loaded)) => {
-                let chain = &loaded.credential.certified_key.cert;
-                Ok(chain_pem(&chain[..1]))
+                let end_entity = &loaded.credential.certificate.der;
+                Ok(chain_pem(std::slice::from_ref(end_entity)))
             }
-            (Part::Chain, Some(loaded)) => Ok(chain_pem(&loaded.credential.certified_key.cert)),
+            (Part::Chain, Some(loaded)) => {
+                let chain: Vec<_> = loaded.credential.chain().cloned().collect();
+                Ok(chain_pem(&chain))
+            }
             (Part::Key, Some(loaded)) => Ok(loaded.key.to_pem()),
             (Part::Key, None) if files.csr && !files.certificate() => {
                 Ok(waiting().map_err(nothing)?.key.to_pem())

@@ -121,13 +121,13 @@ impl Given {
     }
 
     fn ids(&self) -> Vec<String> {
-        ids(self.certificates.iter().map(|it| it.spki.as_slice()))
+        ids(self.certificates.iter().map(|it| it.spki()))
     }
 
     /// The certificate of one of these keys; of several the one that begins last.
     fn fits(&self, keys: &[PrivateKey]) -> Option<(Certificate, PrivateKey)> {
         let pairs = self.certificates.iter().filter_map(|certificate| {
-            let key = fitting(keys, &certificate.spki)?;
+            let key = fitting(keys, certificate.spki())?;
             Some((certificate, key))
         });
         let newest = pairs.rev().max_by_key(|(it, _)| it.validity.not_before);
@@ -180,8 +180,7 @@ pub(super) fn best_chain(
 fn intermediates(state: &State) -> Vec<CertificateDer<'static>> {
     /// Far above what all the CAs of the world issue from.
     const MOST: usize = 10_000;
-    let chains = state.credentials().map(|it| &it.certified_key.cert);
-    let all = chains.filter_map(|chain| chain.get(1..)).flatten();
+    let all = state.credentials().flat_map(|it| it.chain().skip(1));
     let mut seen = HashSet::new();
     all.filter(|der| seen.insert(&***der))
         .take(MOST)

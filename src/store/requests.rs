@@ -334,7 +334,7 @@ impl Answer {
         let directory = state.options.directory.as_path();
         let place = |waiting: &Waiting| {
             let mut certificates = self.certificates.iter();
-            certificates.position(|certificate| certificate.spki == waiting.request.spki)
+            certificates.position(|certificate| certificate.spki() == waiting.request.spki)
         };
         let fits = |(name, waiting): (&str, Waiting)| {
             let at = place(&waiting)?;
@@ -359,7 +359,7 @@ impl Answer {
             key_ids: self
                 .certificates
                 .iter()
-                .map(|c| short_id(&c.spki))
+                .map(|c| short_id(c.spki()))
                 .collect(),
             waiting: list(&state.options.directory, listing),
             hint: hint.unwrap_or_default(),

@@ -119,7 +119,7 @@ impl Scan<'_> {
             error => format!("{}: {}", certificate.name, causes::in_one_line(&error)),
         })?;
         credential.problems.append(&mut problems);
-        let key = fitting(&bundle.keys, &credential.certificate.spki)
+        let key = fitting(&bundle.keys, credential.certificate.spki())
             .ok_or_else(|| not_its_key(&certificate.name, key_file))?
             .clone();
         Ok(Loaded {
@@ -134,7 +134,7 @@ impl Scan<'_> {
         if self.same_anchors {
             return before.clone();
         }
-        let chain = before.credential.certified_key.cert.clone();
+        let chain = before.credential.chain().cloned().collect();
         match Credential::new(name, chain, std::slice::from_ref(&before.key), self.anchors) {
             Ok(credential) => Loaded {
                 credential: Arc::new(credential),

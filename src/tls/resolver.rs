@@ -41,7 +41,7 @@ impl ResolvesServerCert for ConnectionResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // After a HelloRetryRequest rustls asks again, and must get what it got before.
         if let Some(chosen) = self.chosen.get() {
-            return Some(Arc::clone(&chosen.credential.certified_key));
+            return Some(Arc::clone(chosen.credential.certified_key()));
         }
         let schemes = hello.signature_schemes();
         let client = match self.tls12 {
@@ -64,6 +64,6 @@ impl ResolvesServerCert for ConnectionResolver {
             rank: selection.rank,
             matched: selection.matched,
         });
-        Some(Arc::clone(&chosen.credential.certified_key))
+        Some(Arc::clone(chosen.credential.certified_key()))
     }
 }

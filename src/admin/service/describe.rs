@@ -158,8 +158,8 @@ fn served(credential: &Credential, now: UnixTime) -> api::Certificate {
     api::Certificate {
         name: credential.name.to_string(),
         kind: api::Kind::Certificate,
-        subject: Some(certificate.subject.clone()),
-        issuer: Some(certificate.issuer.clone()),
+        subject: Some(certificate.subject()),
+        issuer: Some(certificate.issuer()),
         names: certificate.names.iter().map(ToString::to_string).collect(),
         addresses: certificate
             .addresses

@@ -41,8 +41,8 @@ impl Context {
         let others = extensions.others.into_iter();
         api::Details {
             version: extensions.version,
-            serial: certificate.serial.clone(),
-            signature_algorithm: certificate.signature_algorithm.clone(),
+            serial: certificate.serial(),
+            signature_algorithm: certificate.signature_algorithm(),
             subject_fields: fields(extensions.subject),
             issuer_fields: fields(extensions.issuer),
             days_left: days_left(certificate, now),
@@ -62,7 +62,7 @@ impl Context {
                 .map(|(oid, critical)| api::Extension { oid, critical })
                 .collect(),
             sha1: extensions.sha1,
-            key_id: crate::cert::short_id(&certificate.spki),
+            key_id: crate::cert::short_id(certificate.spki()),
             spki_sha256: hex(&spki),
             spki_pin: certificate.spki_pin(),
             tlsa: format!("3 1 1 {}", hex(&spki)),
@@ -182,7 +182,7 @@ fn warnings_of(credential: &Credential, now: UnixTime) -> Vec<api::Warning> {
 
 /// The certificates of a chain; what cannot be read was refused when it was put together.
 fn links(credential: &Credential) -> impl Iterator<Item = Certificate> {
-    let sent = credential.certified_key.cert.iter();
+    let sent = credential.chain();
     sent.filter_map(|der| Certificate::from_der(der.clone()).ok())
 }
 
@@ -192,8 +192,8 @@ fn chain(credential: &Credential) -> Vec<api::ChainCertificate> {
             sha256: certificate.fingerprint(),
             not_before: api::Timestamp(certificate.validity.not_before),
             not_after: api::Timestamp(certificate.validity.not_after),
-            subject: certificate.subject,
-            issuer: certificate.issuer,
+            subject: certificate.subject(),
+            issuer: certificate.issuer(),
         })
         .collect()
 }
@@ -214,7 +214,7 @@ fn why(credential: &Credential, at: UnixTime, then: StandingKind) -> String {
     for (place, certificate) in links(credential).enumerate() {
         let what = match place {
             0 => "the certificate".to_owned(),
-            _ => format!("the intermediate {:?}", certificate.subject),
+            _ => format!("the intermediate {:?}", certificate.subject()),
         };
         let validity = certificate.validity;
         if validity.not_after.checked_add(1) == Some(at) {

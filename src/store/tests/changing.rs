@@ -59,8 +59,8 @@ fn import_puts_the_end_entity_first_and_leaves_the_root_out() {
     let imported = store.import(mixed.as_bytes(), None, None).unwrap();
     assert_eq!(imported.name, "mail.test");
     let credential = store.get("mail.test").unwrap();
-    assert_eq!(credential.certified_key.cert.len(), 1);
-    assert_eq!(credential.certified_key.cert[0], credential.certificate.der);
+    assert_eq!(credential.chain().count(), 1);
+    assert_eq!(credential.chain().next(), Some(&credential.certificate.der));
     assert_eq!(credential.standing.kind(at(NOW)), StandingKind::Trusted);
     assert_eq!(
         files(folder.path()),

@@ -223,7 +223,7 @@ fn refusal(error: CertificateError, host: &str, certificate: Option<&Certificate
             }
         }
         CertificateError::UnknownIssuer => Refusal::UnknownIssuer {
-            issuer: certificate.issuer.clone(),
+            issuer: certificate.issuer(),
         },
         error => Refusal::Unverifiable(error.into()),
     }
