@@ -16,6 +16,7 @@ use gatepost::cert::{
     CertIndex, Changes, ClientCapabilities, ClientKind, Credential, DnsName, LiveIndex, Order,
     PrivateKey, Query, TrustAnchors, UnknownName,
 };
+use hashbrown::HashMap;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 
@@ -112,30 +113,39 @@ fn choose_meanwhile(measuring: bool, names: usize, live: &LiveIndex, key: &KeyPa
     let asked: Vec<_> = (0..names.min(ASKED))
         .map(|asked| dns_name(&exact(asked * STEP % names)))
         .collect();
-    let choose = || {
-        let mut times: Vec<Duration> = asked
-            .iter()
-            .cycle()
-            .take(choices)
-            .map(|name| {
-                let query = Query {
-                    server_name: Some(name),
-                    assumed: None,
-                    local: None,
-                    client: ClientCapabilities::ALL,
-                    unknown_name: UnknownName::Default,
-                };
-                let begun = Instant::now();
-                black_box(live.load().select(black_box(&query), now));
-                begun.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        [500, 990, 999].map(|per_mille| times[choices * per_mille / 1000])
+    let flat: HashMap<Box<str>, Arc<Credential>> = (live.load().credentials())
+        .flat_map(|credential| {
+            let names = credential.certificate.names.iter();
+            names.map(move |name| (name.to_string().into(), Arc::clone(credential)))
+        })
+        .collect();
+    let look_up = || {
+        percentiles(asked.iter().cycle().take(choices).map(|name| {
+            let begun = Instant::now();
+            let found = flat.get(name.as_str());
+            black_box(found.map(|credential| credential.standing.kind(now)));
+            begun.elapsed()
+        }))
     };
+    let choose = || {
+        percentiles(asked.iter().cycle().take(choices).map(|name| {
+            let query = Query {
+                server_name: Some(name),
+                assumed: None,
+                local: None,
+                client: ClientCapabilities::ALL,
+                unknown_name: UnknownName::Default,
+            };
+            let begun = Instant::now();
+            black_box(live.load().select(black_box(&query), now));
+            begun.elapsed()
+        }))
+    };
+    println!("reading the clock: {:?}", clock());
     let [put, take] = one_more(names, 1, key);
-    let mut seen = [Vec::new(), Vec::new()];
+    let mut seen = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
+        seen[2].push(look_up());
         seen[0].push(choose());
         let done = AtomicBool::new(false);
         seen[1].push(thread::scope(|scope| {
@@ -150,14 +160,31 @@ fn choose_meanwhile(measuring: bool, names: usize, live: &LiveIndex, key: &KeyPa
             times
         }));
     }
-    for (what, rounds) in ["nobody publishes", "one publishes"].iter().zip(&seen) {
+    let what = [
+        "a choice, nobody publishes",
+        "a choice, one publishes",
+        "a hash map, for comparison",
+    ];
+    for (what, rounds) in what.iter().zip(&seen) {
         let median = [0, 1, 2].map(|at| {
             let mut all: Vec<_> = rounds.iter().map(|times| times[at]).collect();
             all.sort_unstable();
             all[all.len() / 2]
         });
-        println!("{names} names, {what}: median, p99, p99.9 of a choice {median:?}");
+        println!("{names} names, {what}: median, p99, p99.9 {median:?}");
     }
+}
+
+fn percentiles(times: impl Iterator<Item = Duration>) -> [Duration; 3] {
+    let mut times: Vec<_> = times.collect();
+    times.sort_unstable();
+    [500, 990, 999].map(|per_mille| times[times.len() * per_mille / 1000])
+}
+
+/// What of each time is the clock's own.
+fn clock() -> Duration {
+    let [median, ..] = percentiles((0..10_000).map(|_| Instant::now().elapsed()));
+    median
 }
 
 /// One more certificate, and that it goes.

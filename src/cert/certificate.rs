@@ -30,9 +30,13 @@ pub enum NameSource {
     CommonName,
 }
 
-/// What an end-entity certificate says.
+/// What an end-entity certificate says. First comes what a choice looks at, see
+/// [`crate::cert::Credential`].
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Certificate {
+    /// Kind of the public key.
+    pub key_type: KeyType,
     /// The certificate itself.
     pub der: CertificateDer<'static>,
     /// DNS names covered; patterns that match nothing are left out and reported.
@@ -43,8 +47,6 @@ pub struct Certificate {
     pub name_source: NameSource,
     /// notBefore to notAfter.
     pub validity: Validity,
-    /// Kind of the public key.
-    pub key_type: KeyType,
     /// Where in `der` the SubjectPublicKeyInfo stands.
     pub(super) spki: Range<usize>,
     /// issuer = subject, and the signature verifies under its own key.

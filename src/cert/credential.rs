@@ -92,14 +92,18 @@ impl fmt::Display for ProblemCode {
 }
 
 /// A chain and the key that fits it.
+///
+/// In the order in which it is written here: what a choice looks at comes first, so that it is
+/// one access to memory and not three.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Credential {
-    /// What people call it.
-    pub name: Box<str>,
-    /// The end-entity certificate.
-    pub certificate: Certificate,
     /// The facts that its rank is computed from.
     pub standing: Standing,
+    /// The end-entity certificate.
+    pub certificate: Certificate,
+    /// What people call it.
+    pub name: Box<str>,
     /// All that there is to report whatever the time, certificate's own and chain's.
     pub problems: Vec<Problem>,
     /// What is sent below the certificate; shared with all that have the same.

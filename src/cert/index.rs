@@ -225,32 +225,48 @@ impl CertIndex {
 
     /// Chooses a certificate. Takes no lock and allocates nothing.
     pub fn select(&self, query: &Query<'_>, now: UnixTime) -> Selected<'_> {
-        let matches = self.matches(query);
+        let exact = Matches {
+            exact: self.exactly(query),
+            wildcard: &[],
+        };
+        let chosen = self.best(exact.candidates(now), query.client);
+        if let Some(chosen) = chosen.filter(|it| self.order.beats_wildcards(it.kind)) {
+            // Nearly always, and the names by wildcard need not be looked at.
+            return served(chosen);
+        }
+        let matches = Matches {
+            wildcard: self.by_wildcard(query),
+            ..exact
+        };
         let chosen = match self.best(matches.candidates(now), query.client) {
             Some(matched) => Some(matched),
             None if self.refuses(query, matches) => return Selected::Rejected,
             None => self.fallback(query.client, now),
         };
-        chosen.map_or(Selected::NoUsableKey, |candidate| {
-            Selected::Served(Selection {
-                credential: candidate.credential,
-                rank: candidate.rank(),
-                matched: candidate.matched,
-            })
-        })
+        chosen.map_or(Selected::NoUsableKey, served)
     }
 
     /// What carries the reference identifier: the name sent; else the name assumed; else,
     /// where no name is assumed, the local address.
     pub(super) fn matches(&self, query: &Query<'_>) -> Matches<'_> {
-        match (query.server_name.or(query.assumed), query.local) {
-            (Some(name), _) => self.carriers(name),
-            (None, Some(address)) => Matches {
-                exact: self.addresses.get(&address.to_canonical()),
-                wildcard: &[],
-            },
-            (None, None) => Matches::default(),
+        Matches {
+            exact: self.exactly(query),
+            wildcard: self.by_wildcard(query),
         }
+    }
+
+    fn exactly(&self, query: &Query<'_>) -> &[Arc<Credential>] {
+        match (query.server_name.or(query.assumed), query.local) {
+            (Some(name), _) => self.exact.get(name.as_str()),
+            (None, Some(address)) => self.addresses.get(&address.to_canonical()),
+            (None, None) => &[],
+        }
+    }
+
+    fn by_wildcard(&self, query: &Query<'_>) -> &[Arc<Credential>] {
+        let name = query.server_name.or(query.assumed);
+        let parent = name.and_then(DnsName::parent);
+        parent.map_or(&[], |parent| self.wildcard.get(parent))
     }
 
     fn carriers(&self, name: &DnsName) -> Matches<'_> {
@@ -418,6 +434,14 @@ impl CertIndex {
     pub(super) fn order(&self) -> Order {
         self.order
     }
+}
+
+fn served(candidate: Candidate<'_>) -> Selected<'_> {
+    Selected::Served(Selection {
+        credential: candidate.credential,
+        rank: candidate.rank(),
+        matched: candidate.matched,
+    })
 }
 
 fn by_name(a: &Arc<Credential>, b: &Arc<Credential>) -> Ordering {

@@ -161,6 +161,12 @@ impl Order {
         }
     }
 
+    /// Whether an exact match that is `kind` comes before every match by wildcard.
+    pub(super) fn beats_wildcards(self, kind: StandingKind) -> bool {
+        let best_wildcard = self.preference(Matched::Wildcard, StandingKind::Trusted);
+        self.preference(Matched::Exact, kind) < best_wildcard
+    }
+
     /// Place in the order of preference, lowest first. Finer than [`Rank`]: it also orders
     /// what the table counts as 9, first the matches that are not yet valid, then
     /// certificates that match nothing, by standing.
