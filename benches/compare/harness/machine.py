@@ -32,6 +32,12 @@ def system_name():
     return platform.system()
 
 
+def commit(repository):
+    """The commit that is checked out, and whether files differ from it."""
+    run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=repository, capture_output=True, text=True)
+    return run.stdout.strip() or None
+
+
 def version_of(command):
     """The version of a program and of its TLS library, as far as it says them."""
     try:

@@ -88,9 +88,11 @@ def main():
     certificates.make(place, place.certs, "pem/rsa.pem")
     peers = installed(args)
     described = machine.describe()
+    # A program that was given can be of any commit: --note may say which.
+    commit = None if args.gatepost else machine.commit(REPOSITORY)
     for section in args.section:
         settings = {"rounds": args.rounds, "seconds": args.seconds, "mib": args.mib, "note": args.note}
-        results = Results(section, described, settings, peers)
+        results = Results(section, commit, described, settings, peers)
         {"peers": run_peers, "certificates": run_certificates, "growth": run_growth}[section](place, peers, results, args)
         results.write(args.json / f"{section}.json")
         show(results, args)

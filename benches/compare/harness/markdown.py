@@ -101,6 +101,8 @@ def about(results):
     made, machine = results.about, results.about["machine"]
     measured = {peer for row in results.samples.values() for line in row.values() for peer in line}
     lines = [f"- {peer['title']} {peer['version']}: {peer['settings']}." for peer in made["peers"] if peer["name"] in measured]
+    if made["commit"]:
+        lines.append(f"- Gatepost of commit {made['commit']}.")
     settings = made["settings"]
     lines.append(f"- {settings['rounds']} interleaved round{'s' * (settings['rounds'] > 1)}, {settings['seconds']:g} s a row, {made['date']}. {machine['cpu']}"
                  f" (family, model, stepping {'/'.join(map(str, machine['cpu_family_model_stepping']))}),"

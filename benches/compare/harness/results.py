@@ -9,10 +9,10 @@ from pathlib import Path
 class Results:
     """All samples of one section: for each line (row and figure) and peer a list, a sample a round."""
 
-    def __init__(self, section, machine, settings, peers):
+    def __init__(self, section, commit, machine, settings, peers):
         self.section = section
         self.about = {
-            "date": datetime.date.today().isoformat(), "machine": machine, "settings": settings,
+            "commit": commit, "date": datetime.date.today().isoformat(), "machine": machine, "settings": settings,
             "peers": [{"name": peer.name, "title": peer.title, "version": peer.version(),
                        "settings": peer.settings, "own": peer.own} for peer in peers],
         }
