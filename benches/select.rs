@@ -4,6 +4,8 @@
 //! `cargo bench --bench select`. Under `cargo test` the indexes are small and every
 //! measurement runs once.
 
+#![expect(clippy::print_stdout, reason = "what was measured is for the terminal")]
+
 use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;

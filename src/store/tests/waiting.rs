@@ -62,7 +62,10 @@ fn a_request_waits_with_its_key_and_its_answer_takes_its_place() {
     assert_eq!(list(&store), ["mail.test*"]);
     let credential = store.get("mail.test").unwrap();
     assert_eq!(credential.standing.kind(at(NOW)), StandingKind::Trusted);
-    assert_eq!(credential.certified_key().cert[0], credential.certificate.der);
+    assert_eq!(
+        credential.certified_key().cert[0],
+        credential.certificate.der
+    );
     assert_eq!(
         files(folder.path()),
         ["mail.test.crt", "mail.test.key", "trust"]
