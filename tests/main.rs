@@ -19,3 +19,4 @@ mod real_mail;
 mod relay;
 mod selection;
 mod starttls;
+mod watch;

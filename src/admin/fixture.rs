@@ -56,6 +56,7 @@ impl Fixture {
         let live = LiveIndex::new(CertIndex::new(Vec::new(), None, Order::Kerio));
         let options = Options {
             directory: folder.path().join("sslcert"),
+            also: Vec::new(),
             order: Order::Kerio,
             trust: Vec::new(),
         };

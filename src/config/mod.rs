@@ -65,6 +65,9 @@ pub struct Config {
 pub struct Certificates {
     /// The folder, absolute or relative to the working directory.
     pub directory: PathBuf,
+    /// Folders of other programs, read and never written. No two have the same last component,
+    /// which stands before the NAMEs of their certificates.
+    pub also: Vec<PathBuf>,
     /// Order of preference.
     pub order: Order,
     /// What makes a certificate trusted.

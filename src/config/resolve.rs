@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -101,10 +101,12 @@ fn read_certificates(table: &Table<'_>, base: &Path) -> Certificates {
             "`trust` is empty: only certificates under `trust/` in the folder are trusted";
         table.warning(table.at_value("trust"), message);
     }
+    let directory = table
+        .value("directory", value::path(base))
+        .unwrap_or_else(|| base.join("sslcert"));
     Certificates {
-        directory: table
-            .value("directory", value::path(base))
-            .unwrap_or_else(|| base.join("sslcert")),
+        also: also(table, base, &directory),
+        directory,
         order: table
             .value("order", |value| ORDERS.read(value))
             .unwrap_or_default(),
@@ -113,6 +115,36 @@ fn read_certificates(table: &Table<'_>, base: &Path) -> Certificates {
             .value("unknown_name", |value| UNKNOWN_NAMES.read(value))
             .unwrap_or_default(),
     }
+}
+
+/// The same for `sslcert` and `./sslcert`.
+fn plain(path: &Path) -> impl Iterator<Item = Component<'_>> {
+    path.components().filter(|part| *part != Component::CurDir)
+}
+
+/// Folders whose certificates are called `FOLDER/NAME`: so no two may be called the same.
+fn also(table: &Table<'_>, base: &Path, directory: &Path) -> Vec<PathBuf> {
+    let folders = table.list("also", "folders", value::named_folder(base));
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for folder in folders.unwrap_or_default() {
+        let (at, folder) = (folder.span().start, folder.into_inner());
+        let same_name = taken
+            .iter()
+            .find(|other| other.file_name() == folder.file_name());
+        if plain(&folder).eq(plain(directory)) {
+            let message = "`also` holds the folder of `directory`, which is read already";
+            table.error(at, message);
+        } else if let Some(other) = same_name {
+            let (other, folder) = (other.display(), folder.display());
+            let message = format!(
+                "`also` holds {other} and {folder}, whose certificates would be called the same: give one of them another name by a symbolic link"
+            );
+            table.error(at, message);
+        } else {
+            taken.push(folder);
+        }
+    }
+    taken
 }
 
 pub(super) fn unlocated<T>(located: Vec<Spanned<T>>) -> Vec<T> {

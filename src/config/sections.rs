@@ -40,9 +40,9 @@ pub(super) static CERTIFICATES: Section = Section {
     key: "certificates",
     header: "[certificates]",
     repeats: false,
-    keys: &["directory", "order", "trust", "unknown_name"],
+    keys: &["directory", "also", "order", "trust", "unknown_name"],
     required: &[],
-    later: &[only("also", "[]")],
+    later: &[],
 };
 
 pub(super) static RUNTIME: Section = Section {

@@ -83,6 +83,21 @@ pub(super) fn path(base: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, Refu
     }
 }
 
+/// A folder, relative to `base`, by whose last component things are called.
+pub(super) fn named_folder(base: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, Refusal> {
+    let expected = "a folder whose name is letters a to z, digits, \".\", \"_\" and \"-\", not starting with a dot, and neither \"default\" nor \"trust\"";
+    move |value| {
+        text(value, expected, |text| {
+            let folder = base.join(text);
+            let name = folder.file_name()?.to_str()?;
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            let taken = name.starts_with('.') || ["default", "trust"].contains(&name);
+            let fits = !text.is_empty() && !taken && name.chars().all(allowed);
+            fits.then_some(folder)
+        })
+    }
+}
+
 /// A whole number within `range`.
 pub(super) fn count(
     range: RangeInclusive<usize>,

@@ -22,6 +22,7 @@ use crate::config::{self, Config, Limits};
 use crate::log::LogHandle;
 use crate::metrics::Metrics;
 use crate::proxy::{self, ClientLimit, ConnectionLimit, Ending, Upstream};
+use crate::server::certificates;
 use crate::server::inherit::Inherited;
 use crate::server::listeners::{Listeners, Plan, Shared};
 use crate::server::{
@@ -91,7 +92,7 @@ pub(super) async fn start(config: Config, options: Options) -> Result<Server, St
     let store = spawn_blocking({
         let (options, live) = (store_options(&config.certificates), live.clone());
         let clock = clock.clone();
-        move || CertStore::open(options, live, clock)
+        move || CertStore::open_watched(options, live, clock)
     });
     let store = Arc::new(store.await??);
     let shared = Shared {
@@ -151,6 +152,8 @@ pub(super) async fn start(config: Config, options: Options) -> Result<Server, St
         stopped: stopping,
     };
     let parts = control.shared.parts.clone();
+    let watch = certificates::watch(Arc::clone(&server.store));
+    parts.spawn("watch over certificates", CancellationToken::new(), watch);
     parts.spawn("control", CancellationToken::new(), control.run(inbox));
     Ok(server)
 }

@@ -4,6 +4,7 @@
 //! the order of every change in this program: read, resolve, bind, build, and only then put
 //! the new in the place of the old. Until that last step a failure leaves everything as it was.
 
+mod certificates;
 mod control;
 mod descriptors;
 mod inherit;
@@ -247,6 +248,7 @@ pub fn store_options(certificates: &config::Certificates) -> store::Options {
     };
     store::Options {
         directory: certificates.directory.clone(),
+        also: certificates.also.clone(),
         order: certificates.order,
         trust: certificates.trust.iter().map(root).collect(),
     }

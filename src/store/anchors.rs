@@ -102,6 +102,14 @@ impl Anchors {
         Ok(Self { files, all })
     }
 
+    /// Whether a file cannot be used that could be `before`, or cannot for another reason.
+    pub(super) fn is_worse(&self, before: &Self) -> bool {
+        self.set_aside().any(|(file, problem)| {
+            let mut known = before.set_aside();
+            !known.any(|known| known == (file.clone(), problem))
+        })
+    }
+
     /// The files that cannot be used, as `trust/NAME`.
     pub(super) fn set_aside(&self) -> impl Iterator<Item = (String, &Problem)> {
         self.files.iter().filter_map(|(name, file)| {

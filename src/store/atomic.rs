@@ -94,6 +94,11 @@ impl Step {
     pub(super) fn removes(&self) -> Option<&str> {
         matches!(self.what, What::Remove).then_some(&self.file)
     }
+
+    /// The file that it is about.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
 }
 
 /// A step that cannot fail any more for want of room.

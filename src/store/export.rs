@@ -50,7 +50,7 @@ impl CertStore {
     /// PEM text of a part of a NAME. A key is the caller's to keep secret.
     pub fn export(&self, name: &str, part: Part) -> Result<String, StoreError> {
         let state = self.state.load();
-        let slot = state.slots.get(name).ok_or_else(|| unknown(&state, name))?;
+        let slot = state.slot(name).ok_or_else(|| unknown(&state, name))?;
         let directory = &state.options.directory;
         let files = Listing::files_of(directory, name);
         let waiting = || requests::read(directory, name, files);
@@ -83,6 +83,9 @@ impl CertStore {
 
     /// Where the files of a NAME lie.
     pub fn paths(&self, name: &str) -> Paths {
+        if let Some(paths) = self.state.load().paths_of_another(name) {
+            return paths;
+        }
         let directory = self.directory();
         let files = Listing::files_of(&directory, name);
         // As whoever reads it may be in another folder.

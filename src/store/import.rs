@@ -153,7 +153,7 @@ impl Given {
 /// The keys of one NAME; those in memory are enough unless its file may hold others too.
 fn keys_of(directory: &Path, state: &State, listing: &Listing, name: &str) -> Vec<PrivateKey> {
     let files = listing.files(name);
-    let loaded = state.slots.get(name).and_then(|slot| slot.loaded.as_ref());
+    let loaded = state.slot(name).and_then(|slot| slot.loaded.as_ref());
     match loaded {
         Some(loaded) if !files.csr => vec![loaded.key.clone()],
         _ if files.key => read_keys(directory, name).unwrap_or_default(),

@@ -5,6 +5,7 @@
 //! All calls that change something block; callers on the runtime use `spawn_blocking`. What
 //! makes a certificate good or better than another is `cert`'s to know.
 
+mod also;
 mod anchors;
 mod atomic;
 mod change;
@@ -13,12 +14,18 @@ mod export;
 mod first_certificate;
 mod import;
 mod layout;
+mod moments;
 mod note;
+mod refresh;
 mod removal;
 mod report;
 mod requests;
 mod scan;
+mod shared;
+mod stamp;
 mod state;
+mod touched;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,13 +34,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use crate::cert::{Bundle, Credential, LiveIndex, NewCertificate, Order, Problem};
+use crate::cert::{Bundle, Certificate, Credential, LiveIndex, NewCertificate, Order, Problem};
 use crate::store::anchors::Roots;
 use crate::store::atomic::{FolderLock, Step};
 use crate::store::import::{Given, Pair, made};
 use crate::store::layout::{Listing, name_for, valid_name};
-use crate::store::report::{log_changes, log_default, log_set_aside};
+use crate::store::moments::Moments;
+use crate::store::refresh::Writer;
+use crate::store::report::{Changes, log_default, log_set_aside};
+use crate::store::scan::Slot;
 use crate::store::state::State;
+use crate::store::watch::Watch;
 use crate::time::Clock;
 
 pub(crate) use atomic::{ReadError, read_regular};
@@ -58,6 +69,8 @@ pub enum RootSource {
 pub struct Options {
     /// The folder; made if it is not there.
     pub directory: PathBuf,
+    /// Folders of other programs: read, never written. No two have the same last component.
+    pub also: Vec<PathBuf>,
     /// Order of preference of the index.
     pub order: Order,
     /// Trust anchors.
@@ -68,11 +81,12 @@ pub struct Options {
 #[derive(Debug)]
 pub struct CertStore {
     /// Held by whoever changes something; readers take `state` alone.
-    writer: Mutex<()>,
+    writer: Mutex<Writer>,
     state: ArcSwap<State>,
     live: LiveIndex,
     clock: Clock,
     updates: AtomicU64,
+    moments: Moments,
 }
 
 /// One line of `cert list`.
@@ -137,19 +151,42 @@ impl CertStore {
     /// Opens (and, if need be, makes) the folder, reads it and publishes the index. Where there is
     /// no certificate to serve, `server` is made.
     pub fn open(options: Options, live: LiveIndex, clock: Clock) -> Result<Self, StoreError> {
+        Self::begin(options, live, clock, None)
+    }
+
+    /// The same for whoever will call [`Self::refresh`] again and again: what others change is
+    /// watched from before the folder is read.
+    pub fn open_watched(
+        options: Options,
+        live: LiveIndex,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        atomic::make_folder(&options.directory)?;
+        let watch = Watch::new(&options);
+        Self::begin(options, live, clock, Some(watch))
+    }
+
+    fn begin(
+        options: Options,
+        live: LiveIndex,
+        clock: Clock,
+        watch: Option<Watch>,
+    ) -> Result<Self, StoreError> {
         let state = load(options, None, &clock)?;
         live.publish(state.index());
         log_set_aside(&state, None);
         tracing::info!(
             directory = %state.options.directory.display(),
-            certificates = state.credentials().count(),
+            certificates = state.served(),
             names = live.load().names(),
-            set_aside = state.set_aside().count(),
-            default = state.default_name(clock.now()),
+            set_aside = state.number_set_aside(),
+            default = live.load().default_at(clock.now()).map(|default| &*default.name),
             "certificates loaded"
         );
         log_default(&live, &clock);
-        Ok(Self::new(state, live, clock))
+        let store = Self::new(state, live, clock);
+        store.write().watch = watch;
+        Ok(store)
     }
 
     /// Reads the folder as it is, for reports: nothing is made, finished or locked, and a folder
@@ -167,7 +204,8 @@ impl CertStore {
 
     fn new(state: State, live: LiveIndex, clock: Clock) -> Self {
         Self {
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
+            moments: Moments::new(state.credentials(), clock.now()),
             state: ArcSwap::from_pointee(state),
             live,
             clock,
@@ -175,11 +213,20 @@ impl CertStore {
         }
     }
 
-    /// Takes new options (a reload) and reads the folder again; a failure changes nothing.
+    /// Takes new options (a reload) and reads again what changed; a failure changes nothing.
     pub fn reload(&self, options: Options) -> Result<(), StoreError> {
-        let _writer = self.write();
+        let mut writer = self.write();
         let before = self.state.load_full();
-        self.publish(load(options, Some(&before), &self.clock)?);
+        if let Some(watch) = &mut writer.watch {
+            watch.aim(&options);
+        }
+        let loaded = load(options, Some(&before), &self.clock);
+        let loaded = loaded.inspect_err(|_| {
+            if let Some(watch) = &mut writer.watch {
+                watch.aim(&before.options);
+            }
+        });
+        self.publish(loaded?);
         Ok(())
     }
 
@@ -188,22 +235,10 @@ impl CertStore {
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.state.load();
         let default = self.default_name();
-        let mut entries = Vec::new();
-        for (name, slot) in &state.slots {
-            match (&slot.loaded, &slot.problem) {
-                (Some(loaded), problem) => entries.push(Entry::Certificate {
-                    credential: Arc::clone(&loaded.credential),
-                    default: default.as_ref() == Some(name),
-                    replaced_by: problem.clone(),
-                }),
-                (None, Some(problem)) => entries.push(set_aside(name, problem)),
-                (None, None) => {}
-            }
-            entries.extend(slot.request.as_ref().map(|request| match request {
-                Ok(()) => Entry::Request { name: name.clone() },
-                Err(problem) => set_aside(name, problem),
-            }));
-        }
+        let slots = state.slots.iter();
+        let mut entries: Vec<_> = slots
+            .flat_map(|(name, slot)| entries_of(name, slot, default.as_deref()))
+            .collect();
         entries.extend(
             state
                 .others()
@@ -216,10 +251,25 @@ impl CertStore {
 
     /// What there is under this NAME; a certificate rather than the request beside it.
     pub fn entry(&self, name: &str) -> Result<Entry, StoreError> {
-        let mut entries = self.entries().into_iter();
-        entries
-            .find(|entry| entry.name() == name)
-            .ok_or_else(|| unknown(&self.state.load(), name))
+        let state = self.state.load();
+        let slot = state.slot(name);
+        let default = self.default_name();
+        let entry = slot.and_then(|slot| entries_of(name, slot, default.as_deref()).next());
+        let other = || Some(set_aside(name, state.others().get(name)?));
+        entry.or_else(other).ok_or_else(|| unknown(&state, name))
+    }
+
+    /// Certificates that are set aside with nothing served in their place: NAME, and what could be
+    /// read of it all the same.
+    pub fn unusable(&self) -> Vec<(String, Option<Arc<Certificate>>)> {
+        let state = self.state.load();
+        let unusable = state.slots.iter().filter(|(_, slot)| {
+            // A request is no certificate.
+            slot.loaded.is_none() && slot.problem.is_some()
+        });
+        unusable
+            .map(|(name, slot)| (name.clone(), slot.unusable.clone()))
+            .collect()
     }
 
     /// The certificate of this NAME, if it can be served.
@@ -246,9 +296,9 @@ impl CertStore {
         let state = self.state.load();
         Stats {
             updates: self.updates.load(Ordering::Relaxed),
-            certificates: state.credentials().count(),
+            certificates: state.served(),
             names: self.live.load().names(),
-            set_aside: state.set_aside().count(),
+            set_aside: state.number_set_aside(),
         }
     }
 
@@ -288,7 +338,8 @@ impl CertStore {
     /// The default certificate is removed only if `force` is set.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), StoreError> {
         self.change(|state, listing| {
-            let steps = removal::plan(state, listing, name, force, self.clock.now())?;
+            let default = self.default_name();
+            let steps = removal::plan(state, listing, name, force, default.as_deref())?;
             Ok((steps, ()))
         })
     }
@@ -296,7 +347,7 @@ impl CertStore {
     /// Makes a certificate the default one.
     pub fn set_default(&self, name: &str) -> Result<(), StoreError> {
         self.change(|state, _| {
-            let slot = state.slots.get(name).ok_or_else(|| unknown(state, name))?;
+            let slot = state.slot(name).ok_or_else(|| unknown(state, name))?;
             if slot.loaded.is_some() {
                 return Ok((change::set_default(name), ()));
             }
@@ -316,41 +367,66 @@ impl CertStore {
         &self,
         plan: impl FnOnce(&State, &Listing) -> Result<(Vec<Step>, T), StoreError>,
     ) -> Result<T, StoreError> {
-        let _writer = self.write();
-        let before = self.state.load_full();
-        let directory = before.options.directory.as_path();
-        let _lock = FolderLock::acquire(directory)?;
-        let listing = settle(directory)?;
-        let read = |listing: &Listing, previous: &State| {
-            State::read(
-                previous.options.clone(),
-                Arc::clone(&previous.roots),
-                listing,
-                Some(previous),
-            )
-        };
-        let current = read(&listing, &before)?;
-        let (steps, done) = plan(&current, &listing)?;
-        let applied = change::carry_out(directory, &steps);
+        let mut writer = self.write();
+        let directory = self.directory();
+        let _lock = FolderLock::acquire(&directory)?;
+        let state = self.catch_up(&mut writer, true)?;
+        let state = self.settle(&mut writer, state)?;
+        let (steps, done) = plan(&state, &state.listing)?;
+        let applied = change::carry_out(&directory, &steps);
         // What is in force is what is on the disk, even if not all of it could be written.
-        self.publish(read(&Listing::read(directory)?, &current)?);
+        writer.owing |= applied.is_err();
+        self.written(&mut writer, &state, &steps)?;
         applied.map(|()| done)
     }
 
-    fn write(&self) -> MutexGuard<'_, ()> {
-        // The mutex guards no data of its own: a panic leaves nothing half-done behind it.
+    fn write(&self) -> MutexGuard<'_, Writer> {
+        // What a panic leaves behind is at worst looked at once more.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, state: State) {
-        let before = self.state.load_full();
-        self.live.publish(state.index());
-        self.updates.fetch_add(1, Ordering::Relaxed);
-        log_changes(&state, &before, &self.clock);
-        log_set_aside(&state, Some(&before));
-        log_default(&self.live, &self.clock);
-        self.state.store(Arc::new(state));
+    /// Puts a reading of the folders in force, as far as it differs from the one before.
+    fn publish(&self, next: State) -> Arc<State> {
+        let (before, next) = (self.state.load_full(), Arc::new(next));
+        let changes = Changes::between(&before, &next);
+        if changes.to_index() {
+            let index = changes.applied_to(&self.live.load());
+            self.live.publish(index);
+            self.updates.fetch_add(1, Ordering::Relaxed);
+            self.moments.add(changes.credentials());
+        }
+        self.state.store(Arc::clone(&next));
+        changes.log(&self.clock);
+        log_set_aside(&next, Some(&before));
+        if changes.to_index() {
+            log_default(&self.live, &self.clock);
+        }
+        next
     }
+}
+
+/// A certificate or what is wrong with it, then a request.
+fn entries_of<'a>(
+    name: &'a str,
+    slot: &'a Slot,
+    default: Option<&str>,
+) -> impl Iterator<Item = Entry> + use<'a> {
+    let certificate = match (&slot.loaded, &slot.problem) {
+        (Some(loaded), problem) => Some(Entry::Certificate {
+            credential: Arc::clone(&loaded.credential),
+            default: default == Some(name),
+            replaced_by: problem.clone(),
+        }),
+        (None, Some(problem)) => Some(set_aside(name, problem)),
+        (None, None) => None,
+    };
+    let request = slot.request.as_ref().map(move |request| match request {
+        Ok(()) => Entry::Request {
+            name: name.to_owned(),
+        },
+        Err(problem) => set_aside(name, problem),
+    });
+    certificate.into_iter().chain(request)
 }
 
 fn set_aside(name: &str, problem: &Problem) -> Entry {
@@ -411,7 +487,7 @@ fn put(
         source,
     })?;
     let problems = [credential.problems_at(clock.now()), problems].concat();
-    let there = (listing.files(&name), state.slots.get(&name));
+    let there = (listing.files(&name), state.slot(&name));
     let steps = change::replace(&state.options.directory, &name, &chain, &key, there)?;
     Ok((steps, Imported { name, problems }))
 }
@@ -436,7 +512,7 @@ fn load(options: Options, previous: Option<&State>, clock: &Clock) -> Result<Sta
     };
     let state = State::read(options.clone(), Arc::clone(&roots), &listing, previous)?;
     let opened = previous.is_none_or(|previous| previous.options.directory != directory);
-    if lock.is_none() || !opened || state.credentials().next().is_some() {
+    if lock.is_none() || !opened || state.served() > 0 {
         return Ok(state);
     }
     match first_certificate::make(directory, &listing, clock)? {

@@ -1,7 +1,5 @@
 //! What may be removed by NAME, or by file if it is none of a NAME.
 
-use rustls_pki_types::UnixTime;
-
 use crate::store::atomic::Step;
 use crate::store::layout::{DEFAULT, Listing};
 use crate::store::scan::Slot;
@@ -9,16 +7,23 @@ use crate::store::state::State;
 use crate::store::{StoreError, change, unknown};
 
 /// The steps that remove what `cert list` calls `name`; the default certificate only if `force`
-/// is set.
+/// is set. `default` is the NAME of the one that is the default now.
 pub(super) fn plan(
     state: &State,
     listing: &Listing,
     name: &str,
     force: bool,
-    now: UnixTime,
+    default: Option<&str>,
 ) -> Result<Vec<Step>, StoreError> {
-    let steps = match state.slots.get(name) {
-        Some(slot) => of_name(state, listing, (name, slot), force, now)?,
+    if let Some(path) = state.owned_by_another(name) {
+        let path = path.display();
+        let reason = format!(
+            "{path} belongs to another program, and Gatepost never writes there: remove it with that program"
+        );
+        return Err(refused(name, reason));
+    }
+    let steps = match state.slot(name) {
+        Some(slot) => of_name(state, listing, (name, slot), force, default)?,
         None => vec![of_file(state, listing, name)?],
     };
     match steps.iter().find_map(|step| folder(state, step)) {
@@ -35,9 +40,9 @@ fn of_name(
     listing: &Listing,
     (name, slot): (&str, &Slot),
     force: bool,
-    now: UnixTime,
+    default: Option<&str>,
 ) -> Result<Vec<Step>, StoreError> {
-    let is_default = state.default_name(now).as_deref() == Some(name);
+    let is_default = default == Some(name);
     let files = listing.files(name);
     if is_default && files.certificate() && !force {
         return Err(StoreError::DefaultCertificate {

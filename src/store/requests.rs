@@ -157,7 +157,7 @@ impl CertStore {
             })?;
             let mut problems = [credential.problems_at(now), about_chain].concat();
             problems.extend(names_differ(&waiting.request.identity, end_entity));
-            let there = (listing.files(&name), state.slots.get(&name));
+            let there = (listing.files(&name), state.slot(&name));
             let directory = &state.options.directory;
             let steps = change::answer(directory, &name, (&chain, &waiting.key), there)?;
             Ok((steps, Imported { name, problems }))
@@ -173,7 +173,7 @@ impl CertStore {
             if !files.csr {
                 return Err(no_request(directory, listing, name));
             }
-            let slot = state.slots.get(name);
+            let slot = state.slot(name);
             let steps = match files.certificate() {
                 true => change::remove_request(directory, name, slot),
                 false => change::remove(directory, name, files, slot, false),
@@ -284,7 +284,7 @@ fn kept_key(
     from: &str,
     waiting: Option<Waiting>,
 ) -> Result<(PrivateKey, Identity), StoreError> {
-    let slot = state.slots.get(from).ok_or_else(|| unknown(state, from))?;
+    let slot = state.slot(from).ok_or_else(|| unknown(state, from))?;
     if let Some(loaded) = &slot.loaded {
         let identity = Identity::of_certificate(&loaded.credential.certificate);
         return Ok((loaded.key.clone(), identity));

@@ -165,6 +165,7 @@ impl Site {
     ) -> Vec<String> {
         let options = Options {
             directory: self.folder(),
+            also: Vec::new(),
             order: Order::Kerio,
             trust: vec![RootSource::File(self.path("root.pem"))],
         };

@@ -92,6 +92,7 @@ client_address = "proxy-v2"
         fs::copy(certificate, directory.join("trust/own.pem")).unwrap();
         let options = Options {
             directory,
+            also: Vec::new(),
             order: context.config.load().certificates.order,
             trust: Vec::new(),
         };

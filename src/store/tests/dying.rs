@@ -73,7 +73,7 @@ fn a_replacement_fits_at_every_step() {
             let (folder, old) = folder_with(&before);
             let new = made(&new(&["mail.test"]), at(NOW)).unwrap();
             let steps = die_after(folder.path(), done, |state, listing| {
-                let there = (listing.files("mail"), state.slots.get("mail"));
+                let there = (listing.files("mail"), state.slot("mail"));
                 change::replace(folder.path(), "mail", &new.chain, &new.key, there).unwrap()
             });
             let case = format!("{what}, {done} of {steps}");
@@ -108,7 +108,7 @@ fn a_removal_leaves_all_or_nothing() {
             let (folder, old) = folder_with(&before);
             assert!(old.is_some());
             let steps = die_after(folder.path(), done, |state, listing| {
-                let slot = state.slots.get("mail");
+                let slot = state.slot("mail");
                 change::remove(folder.path(), "mail", listing.files("mail"), slot, true)
             });
             let case = format!("{what}, {done} of {steps}");
@@ -200,7 +200,7 @@ fn a_request_and_its_answer_leave_all_or_nothing() {
             );
             let key = key.ok().unwrap().key;
             let steps = die_after(folder.path(), done, |state, listing| {
-                let there = (listing.files("mail"), state.slots.get("mail"));
+                let there = (listing.files("mail"), state.slot("mail"));
                 let chain = [signed.der().clone()];
                 change::answer(folder.path(), "mail", (&chain, &key), there).unwrap()
             });

@@ -6,6 +6,7 @@ mod reading;
 mod start;
 mod trust;
 mod waiting;
+mod watching;
 
 use std::fs;
 use std::io::Write;
@@ -37,6 +38,7 @@ fn empty_index() -> LiveIndex {
 fn options(directory: &Path) -> Options {
     Options {
         directory: directory.to_owned(),
+        also: Vec::new(),
         order: Order::Kerio,
         trust: Vec::new(),
     }

@@ -1,0 +1,93 @@
+//! Whether files are still the ones that were read, without reading them.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::time::Clock;
+
+/// File systems count time in steps of up to two seconds: a file that changed a moment ago may change
+/// once more and look the same.
+const COARSEST: i64 = 3;
+
+/// What the file system says of some files, through symbolic links: sizes, times, inodes, modes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stamp {
+    hash: u64,
+    /// Whether the next change to one of the files would show.
+    settled: bool,
+}
+
+impl Stamp {
+    /// Looks at files, which need not be there. To be taken before they are read: a change in
+    /// between then shows at the next look.
+    pub(super) fn of(directory: &Path, files: impl Iterator<Item = String>) -> Self {
+        let mut hash = DefaultHasher::new();
+        let mut newest = i64::MIN;
+        for file in files {
+            file.hash(&mut hash);
+            let Ok(found) = std::fs::metadata(directory.join(&file)) else {
+                continue;
+            };
+            let times = [
+                (found.mtime(), found.mtime_nsec()),
+                (found.ctime(), found.ctime_nsec()),
+            ];
+            (found.dev(), found.ino(), found.len(), found.mode(), times).hash(&mut hash);
+            newest = newest.max(found.ctime());
+        }
+        let now = i64::try_from(Clock::System.now().as_secs()).unwrap_or(i64::MAX);
+        Self {
+            hash: hash.finish(),
+            settled: newest < now - COARSEST || newest > now + COARSEST,
+        }
+    }
+
+    /// Whether nothing changed between this look and a later one.
+    pub(super) fn holds(self, later: Self) -> bool {
+        self.settled && self.hash == later.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn stamp(folder: &Path) -> Stamp {
+        Stamp::of(folder, ["a".to_owned(), "b".to_owned()].into_iter())
+    }
+
+    #[test]
+    fn every_change_shows_and_a_fresh_file_is_not_relied_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let nothing = stamp(folder);
+        assert!(nothing.holds(stamp(folder)));
+        fs::write(folder.join("a"), "1").unwrap();
+        let mut before = stamp(folder);
+        assert!(!nothing.holds(before));
+        assert!(!before.holds(before), "written this very moment");
+        // As if time had passed since.
+        before.settled = true;
+        assert!(before.holds(stamp(folder)));
+        let day = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        let changes: [&dyn Fn(); 4] = [
+            &|| fs::write(folder.join("a"), "22").unwrap(),
+            &|| fs::write(folder.join("b"), "").unwrap(),
+            &|| fs::rename(folder.join("b"), folder.join("a")).unwrap(),
+            &|| {
+                let file = File::options().write(true).open(folder.join("a")).unwrap();
+                file.set_times(FileTimes::new().set_modified(day)).unwrap();
+            },
+        ];
+        for change in changes {
+            before = stamp(folder);
+            before.settled = true;
+            change();
+            assert!(!before.holds(stamp(folder)));
+        }
+    }
+}
