@@ -61,8 +61,8 @@ pub struct Family {
 pub struct CertificateSample {
     /// NAME.
     pub name: String,
-    /// Last second of its validity period.
-    pub not_after: i64,
+    /// Last second of its validity period, if it could be read.
+    pub not_after: Option<i64>,
     /// What it is today.
     pub standing: &'static str,
     /// Whether it is the default certificate.
@@ -250,10 +250,12 @@ impl Metrics {
         self.vectors.certificate.reset();
         for sample in list {
             let default = if sample.default { "true" } else { "false" };
-            self.vectors
-                .not_after
-                .with_label_values(&[&sample.name])
-                .set(sample.not_after);
+            if let Some(not_after) = sample.not_after {
+                self.vectors
+                    .not_after
+                    .with_label_values(&[&sample.name])
+                    .set(not_after);
+            }
             self.vectors
                 .certificate
                 .with_label_values(&[sample.name.as_str(), sample.standing, default])
@@ -665,7 +667,7 @@ mod tests {
     fn sample(name: &str, standing: &'static str) -> CertificateSample {
         CertificateSample {
             name: name.to_owned(),
-            not_after: 1_800_000_000,
+            not_after: Some(1_800_000_000),
             standing,
             default: true,
         }

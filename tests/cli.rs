@@ -264,7 +264,11 @@ fn certificates_are_managed_without_a_running_proxy() {
     let mut lines = text.lines();
     assert!(lines.next().unwrap().starts_with("NAME "));
     assert!(lines.next().unwrap().starts_with("_.example.net "));
-    assert_eq!(lines.count(), 1);
+    assert!(lines.next().unwrap().starts_with("mail.example.org "));
+    assert_eq!(lines.next(), Some(""));
+    let change = lines.next().unwrap();
+    assert!(change.starts_with("next change: ") && change.ends_with("is expired"));
+    assert_eq!(lines.next(), None);
 
     let shown = command(&site, "cert show _.example.net").ok();
     for expected in [

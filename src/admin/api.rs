@@ -71,6 +71,8 @@ pub struct Certificate {
     pub sha256: Option<String>,
     /// `trusted`, `self-signed`, `valid`, `expired` or `not-yet-valid`.
     pub standing: Option<String>,
+    /// When the standing becomes another, if ever.
+    pub next_change: Option<StandingChange>,
     /// Whether it is the default certificate.
     pub default: bool,
     /// What there is to report.
@@ -371,6 +373,7 @@ mod tests {
             key_type: None,
             sha256: None,
             standing: None,
+            next_change: None,
             default: false,
             problems: vec![Problem {
                 code: "set-aside".to_owned(),

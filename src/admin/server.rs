@@ -743,6 +743,7 @@ mod tests {
             "key_type",
             "sha256",
             "standing",
+            "next_change",
             "default",
             "problems",
         ];

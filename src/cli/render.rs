@@ -15,7 +15,19 @@ pub(super) fn list(list: &Certificates) -> String {
     let header = [
         "NAME", "KIND", "SUBJECT", "ISSUER", "NAMES", "EXPIRES", "STANDING", "DEFAULT", "PROBLEMS",
     ];
-    table(&header, list.certificates.iter().map(list_row))
+    let mut text = table(&header, list.certificates.iter().map(list_row));
+    let changes = list
+        .certificates
+        .iter()
+        .filter_map(|one| Some((one.next_change.as_ref()?, one)));
+    if let Some((change, first)) = changes.min_by_key(|(change, _)| change.at) {
+        let _ = writeln!(
+            text,
+            "\nnext change: {}, then {:?} is {}",
+            change.at, first.name, change.standing
+        );
+    }
+    text
 }
 
 fn list_row(certificate: &Certificate) -> Vec<String> {
@@ -217,12 +229,17 @@ mod tests {
             "name": "broken", "kind": "set-aside", "names": [], "addresses": [], "default": false,
             "problems": [{"code": "set-aside", "message": "no key"}],
         });
-        let document = json!({"certificates": [certificate(), set_aside]});
+        let mut document = json!({"certificates": [certificate(), set_aside]});
+        let change = json!({
+            "at": "2027-01-01T00:00:01Z", "standing": "expired", "why": "the certificate expires",
+        });
+        document["certificates"][0]["next_change"] = change;
         assert_eq!(
             list(&from_value(document).unwrap()),
             "NAME              KIND         SUBJECT              ISSUER  NAMES                  EXPIRES     STANDING  DEFAULT  PROBLEMS\n\
              mail.example.org  certificate  CN=mail.example.org  CN=CA   a, b, c, d and 2 more  2027-01-01  trusted   default  -\n\
-             broken            set aside    -                    -       -                      -           -         -        no key\n"
+             broken            set aside    -                    -       -                      -           -         -        no key\n\
+             \nnext change: 2027-01-01T00:00:01Z, then \"mail.example.org\" is expired\n"
         );
     }
 

@@ -102,7 +102,7 @@ fn add_validity(fields: &mut Fields, certificate: &Certificate, details: Option<
     };
     fields.add(
         "Standing",
-        match details.and_then(|details| details.next_change.as_ref()) {
+        match &certificate.next_change {
             Some(change) => format!(
                 "{standing}, from {} on {}: {}",
                 change.at, change.standing, change.why

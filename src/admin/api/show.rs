@@ -71,8 +71,6 @@ pub struct Details {
     pub tlsa: String,
     /// What clients are sent, end-entity certificate first.
     pub chain: Vec<ChainCertificate>,
-    /// When the standing becomes another, if ever.
-    pub next_change: Option<StandingChange>,
     /// What a browser would warn of today, by name.
     pub warnings: Vec<NameWarnings>,
     /// File of the certificate and its intermediates.

@@ -4,9 +4,10 @@ use rustls_pki_types::UnixTime;
 
 use crate::admin::api;
 use crate::admin::service::Context;
+use crate::admin::service::show::next_change;
 use crate::cert::{
-    ClientCapabilities, ClientKind, Credential, DnsName, NamePattern, Order, Problem, Query,
-    StandingKind, UnknownName,
+    ClientCapabilities, ClientKind, Credential, DnsName, NamePattern, Order, Problem, ProblemCode,
+    Query, StandingKind, UnknownName,
 };
 use crate::metrics::CertificateSample;
 use crate::store::Entry;
@@ -47,13 +48,21 @@ impl Context {
                 ..
             } => Some(CertificateSample {
                 name: credential.name.to_string(),
-                not_after: credential.certificate.validity.not_after,
+                not_after: Some(credential.certificate.validity.not_after),
                 standing: credential.standing.kind(now).as_str(),
                 default: *default,
             }),
             Entry::Request { .. } | Entry::SetAside { .. } => None,
         };
-        entries.iter().filter_map(sample).collect()
+        // What nothing is served of must not be lost sight of.
+        let unusable = self.store.unusable().into_iter();
+        let unusable = unusable.map(|(name, certificate)| CertificateSample {
+            name,
+            not_after: certificate.map(|certificate| certificate.validity.not_after),
+            standing: ProblemCode::SetAside.as_str(),
+            default: false,
+        });
+        entries.iter().filter_map(sample).chain(unusable).collect()
     }
 
     pub(super) fn describe(&self, entry: &Entry) -> api::Certificate {
@@ -171,6 +180,7 @@ fn served(credential: &Credential, now: UnixTime) -> api::Certificate {
         key_type: Some(certificate.key_type.to_string()),
         sha256: Some(certificate.fingerprint()),
         standing: Some(standing.to_owned()),
+        next_change: next_change(credential, now),
         default: false,
         problems: Vec::new(),
     }
@@ -189,6 +199,7 @@ fn bare(name: &str, kind: api::Kind, problems: Vec<api::Problem>) -> api::Certif
         key_type: None,
         sha256: None,
         standing: None,
+        next_change: None,
         default: false,
         problems,
     }

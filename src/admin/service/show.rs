@@ -9,7 +9,7 @@ use crate::admin::service::describe::query;
 use crate::admin::service::{Context, ServiceError};
 use crate::cert::{
     CertIndex, Certificate, Credential, DnsName, Extensions, Matched, NamePattern, NameSource,
-    Request, Selected, StandingKind, hex, sha256,
+    Request, Selected, StandingKind, Validity, hex, sha256,
 };
 use crate::store::Entry;
 
@@ -67,7 +67,6 @@ impl Context {
             spki_pin: certificate.spki_pin(),
             tlsa: format!("3 1 1 {}", hex(&spki)),
             chain: chain(credential),
-            next_change: next_change(credential, now),
             warnings: self.warnings(credential, now),
             certificate_file: paths.certificate,
             key_file: paths.key,
@@ -198,7 +197,8 @@ fn chain(credential: &Credential) -> Vec<api::ChainCertificate> {
         .collect()
 }
 
-fn next_change(credential: &Credential, now: UnixTime) -> Option<api::StandingChange> {
+/// What a certificate becomes when nothing but time passes.
+pub(super) fn next_change(credential: &Credential, now: UnixTime) -> Option<api::StandingChange> {
     let standing = &credential.standing;
     let at = standing.next_change(now)?;
     Some(api::StandingChange {
@@ -211,17 +211,18 @@ fn next_change(credential: &Credential, now: UnixTime) -> Option<api::StandingCh
 /// What ends or begins at the second of a change.
 fn why(credential: &Credential, at: UnixTime, then: StandingKind) -> String {
     let at = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
-    for (place, certificate) in links(credential).enumerate() {
-        let what = match place {
-            0 => "the certificate".to_owned(),
-            _ => format!("the intermediate {:?}", certificate.subject()),
-        };
-        let validity = certificate.validity;
+    let happens = |validity: Validity| {
         if validity.not_after.checked_add(1) == Some(at) {
-            return format!("{what} expires");
+            return Some("expires");
         }
-        if validity.not_before == at {
-            return format!("{what} becomes valid");
+        (validity.not_before == at).then_some("becomes valid")
+    };
+    if let Some(happens) = happens(credential.certificate.validity) {
+        return format!("the certificate {happens}");
+    }
+    for certificate in links(credential).skip(1) {
+        if let Some(happens) = happens(certificate.validity) {
+            return format!("the intermediate {:?} {happens}", certificate.subject());
         }
     }
     match then {
@@ -254,7 +255,7 @@ mod tests {
             Some(&details.chain[0].sha256),
             shown.certificate.sha256.as_ref()
         );
-        let change = details.next_change.unwrap();
+        let change = shown.certificate.next_change.unwrap();
         assert_eq!(change.standing, "expired");
         assert_eq!(change.at.to_string(), "2026-12-01T10:00:01Z");
 
