@@ -153,6 +153,7 @@ fn open(folder: &Path) -> Result<(), Box<dyn Error>> {
     let options = Options {
         directory: folder.join("certificates"),
         order: Order::Kerio,
+        also: Vec::new(),
         trust: vec![RootSource::File(folder.join("root.pem"))],
     };
     let before = resident()?;
