@@ -1,9 +1,11 @@
-//! Where log lines go and which ones are written.
+//! Where log lines go, which ones are written, and how they look.
 //!
 //! Standard error, text or JSON, chosen anew at every reload of the configuration. Two layers
 //! are always there, one for each form, and the one that is not wanted has a filter that lets
 //! nothing pass: a span that began under one form is unknown to the other, so that a change of
 //! form in the middle of a connection is harmless. What is worth saying is for others to know.
+
+mod combined;
 
 use std::io::{self, IsTerminal};
 
@@ -16,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Log, LogFormat};
+use combined::Lines;
 
 /// Target of the lines of finished connections.
 pub const ACCESS: &str = "gatepost::access";
@@ -77,6 +80,7 @@ where
     let text_layer = fmt::layer()
         .with_writer(writer.clone())
         .with_ansi(colours)
+        .event_format(Lines::default())
         .with_filter(text_filter);
     let json_layer = fmt::layer()
         .json()
@@ -116,9 +120,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -129,7 +133,7 @@ mod tests {
         }
     }
 
-    impl Lines {
+    impl Written {
         fn take(&self) -> String {
             String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
         }
@@ -143,8 +147,8 @@ mod tests {
         }
     }
 
-    fn with_log(test: impl FnOnce(&LogHandle, &Lines)) {
-        let lines = Lines::default();
+    fn with_log(test: impl FnOnce(&LogHandle, &Written)) {
+        let lines = Written::default();
         let writer = lines.clone();
         let (subscriber, handle) = subscriber(move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, || test(&handle, &lines));

@@ -4,6 +4,8 @@
 //! are `&'static str`, so that nothing a client sends can become one. `docs/metrics.md` is the
 //! promise, a test compares the two.
 
+mod route;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,8 @@ use prometheus::{
 };
 use rustls_pki_types::UnixTime;
 
+pub use route::RouteMetrics;
+
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
@@ -23,6 +27,12 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// `handshake_timeout`; connects end earlier).
 const LATENCY_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// A request may wait an hour for its answer: clients of ActiveSync and EWS do.
+const REQUEST_BUCKETS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3600.0,
 ];
 
 /// Values of the label `rank`: what was served, or that nothing was.
@@ -41,6 +51,7 @@ pub struct Metrics {
     last_reload_success: IntGauge,
     listeners: Mutex<HashMap<String, Arc<ListenerMetrics>>>,
     upstreams: Mutex<HashMap<String, Arc<UpstreamMetrics>>>,
+    routes: Mutex<HashMap<(String, String), Arc<RouteMetrics>>>,
     /// Held while the certificate metrics change or are read, so that a scrape sees one state.
     scrape: Mutex<()>,
 }
@@ -90,6 +101,8 @@ struct Vectors {
     up: IntGaugeVec,
     connect_seconds: HistogramVec,
     upstream_errors: IntCounterVec,
+    http_requests: IntCounterVec,
+    http_request_seconds: HistogramVec,
     reloads: IntCounterVec,
 }
 
@@ -172,6 +185,7 @@ impl Metrics {
             last_reload_success,
             listeners: Mutex::default(),
             upstreams: Mutex::default(),
+            routes: Mutex::default(),
             scrape: Mutex::default(),
         })
     }
@@ -190,6 +204,42 @@ impl Metrics {
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(UpstreamMetrics::new(name, &self.vectors)))
             .clone()
+    }
+
+    /// The handles of a route on a listener; always the same ones until it is removed.
+    pub fn route(&self, listener: &str, route: &str) -> Arc<RouteMetrics> {
+        let Vectors {
+            http_requests,
+            http_request_seconds,
+            ..
+        } = &self.vectors;
+        lock(&self.routes)
+            .entry((listener.to_owned(), route.to_owned()))
+            .or_insert_with(|| {
+                let route = RouteMetrics::new(listener, route, http_requests, http_request_seconds);
+                Arc::new(route)
+            })
+            .clone()
+    }
+
+    /// Drops the series of every other route; each of `kept` is a listener and a route.
+    pub fn retain_routes(&self, kept: &[(String, String)]) {
+        lock(&self.routes).retain(|key, route| {
+            let keep = kept.contains(key);
+            if !keep {
+                route.remove();
+            }
+            keep
+        });
+        let label = |labels: &HashMap<&str, &str>, name| labels.get(name).map(|it| (*it).to_owned());
+        retain(&self.vectors.http_requests, |labels| {
+            let key = label(labels, "listener").zip(label(labels, "route"));
+            key.is_some_and(|key| kept.contains(&key))
+        });
+        retain(&self.vectors.http_request_seconds, |labels| {
+            let route = labels.get("route");
+            route.is_some_and(|route| kept.iter().any(|(_, kept)| kept == route))
+        });
     }
 
     /// Drops the series of every other listener. Connections that still run on a removed
@@ -373,6 +423,17 @@ impl Vectors {
                 "Servers of the upstream that could not be used.",
                 &["upstream", "reason"],
             ),
+            http_requests: registrar.counters(
+                "http_requests_total",
+                "Requests answered, by the route that took them.",
+                &["listener", "route", "code"],
+            ),
+            http_request_seconds: registrar.timings(
+                "http_request_seconds",
+                "How long requests took, from the header to the end of the answer.",
+                &["route"],
+                &REQUEST_BUCKETS,
+            ),
             reloads: registrar.counters(
                 "config_reloads_total",
                 "Reloads of the configuration, by outcome.",
@@ -395,6 +456,7 @@ impl Vectors {
             &self.starttls,
             &self.starttls_injections,
             &self.logins_disabled,
+            &self.http_requests,
             &self.received,
             &self.sent,
         ] {
@@ -562,7 +624,17 @@ impl Registrar {
     }
 
     fn histograms(&mut self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let options = HistogramOpts::from(options(name, help)).buckets(LATENCY_BUCKETS.to_vec());
+        self.timings(name, help, labels, &LATENCY_BUCKETS)
+    }
+
+    fn timings(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> HistogramVec {
+        let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
         let histograms = HistogramVec::new(options, labels);
         self.add("histogram", histograms.expect("the options are constants"))
     }
@@ -659,6 +731,10 @@ mod tests {
         upstream.error("connect");
         upstream.up("10.0.0.5", true);
         upstream.up("10.0.0.6", false);
+        let route = metrics.route("https", "web.example/ews");
+        route.request(200, 0.002);
+        route.request(200, 0.02);
+        route.request(777, 0.02);
         metrics.certificates(&[sample("server", "self-signed")], 2, 3, 4);
         metrics.reload(false, at(5));
         metrics
@@ -700,6 +776,9 @@ mod tests {
             r#"gatepost_upstream_up{server="10.0.0.6",upstream="old-mail"} 0"#,
             r#"gatepost_upstream_connect_seconds_count{upstream="old-mail"} 1"#,
             r#"gatepost_upstream_errors_total{reason="connect",upstream="old-mail"} 1"#,
+            r#"gatepost_http_requests_total{code="200",listener="https",route="web.example/ews"} 2"#,
+            r#"gatepost_http_requests_total{code="other",listener="https",route="web.example/ews"} 1"#,
+            r#"gatepost_http_request_seconds_count{route="web.example/ews"} 3"#,
             r#"gatepost_config_reloads_total{outcome="error"} 1"#,
             r#"gatepost_config_reloads_total{outcome="ok"} 0"#,
             "gatepost_config_last_reload_success_timestamp_seconds 0",
@@ -758,6 +837,19 @@ mod tests {
         upstream.up("10.0.0.6", true);
         upstream.error("connect");
         assert!(!metrics.render().contains("old-mail"));
+    }
+
+    #[test]
+    fn removed_routes_leave_no_series() {
+        let metrics = touched();
+        let old = metrics.route("https", "web.example/ews");
+        let kept = ("https".to_owned(), "other.example".to_owned());
+        metrics.route(&kept.0, &kept.1).request(404, 0.1);
+        metrics.retain_routes(&[kept]);
+        old.request(201, 0.1);
+        old.request(200, 0.1);
+        assert!(!metrics.render().contains("web.example"));
+        assert!(metrics.render().contains("other.example"));
     }
 
     #[test]

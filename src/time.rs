@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls_pki_types::UnixTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 /// Where the time of day comes from.
 #[derive(Clone, Debug)]
@@ -51,6 +52,15 @@ pub fn rfc3339(seconds: i64) -> String {
         .unwrap_or_else(|| seconds.to_string())
 }
 
+/// Seconds since the Unix epoch as access logs write them: `27/Nov/2026:22:15:10 +0000`.
+pub fn common_log(seconds: i64) -> String {
+    let format = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(format).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}
+
 impl rustls::time_provider::TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
         Some(self.now())
@@ -59,7 +69,13 @@ impl rustls::time_provider::TimeProvider for Clock {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{common_log, rfc3339};
+
+    #[test]
+    fn seconds_as_access_logs_write_them() {
+        assert_eq!(common_log(1_781_913_599), "19/Jun/2026:23:59:59 +0000");
+        assert_eq!(common_log(0), "01/Jan/1970:00:00:00 +0000");
+    }
 
     #[test]
     fn seconds_as_text() {

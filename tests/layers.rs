@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("time", &[]),
     ("config", &["cert", "wire"]),
-    ("log", &["config"]),
+    ("log", &["config", "time"]),
     ("store", &["causes", "cert", "time"]),
     ("tls", &["cert", "config", "metrics", "time", "wire"]),
     (

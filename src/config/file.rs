@@ -377,6 +377,11 @@ impl<'a> Table<'a> {
             .error(at, format_args!("{}{message}", self.label));
     }
 
+    /// An error whose text names the table itself.
+    pub(super) fn unlabelled_error(&self, at: usize, message: impl Display) {
+        self.report.error(at, message);
+    }
+
     /// A warning about this table.
     pub(super) fn warning(&self, at: usize, message: impl Display) {
         self.report

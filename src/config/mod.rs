@@ -19,7 +19,7 @@ mod tables;
 mod value;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,6 +163,8 @@ pub enum Protocol {
     Submission,
     /// ManageSieve.
     ManageSieve,
+    /// HTTP/1.1, HTTP/2 and WebSocket.
+    Http,
     /// Anything over TCP.
     Tcp,
 }
@@ -207,6 +209,14 @@ pub struct Listener {
     pub legacy: Legacy,
     /// Whether it is named in MX records, where senders may pin keys and demand trust.
     pub mx: bool,
+    /// Networks whose clients may say on whose behalf they ask (http).
+    pub trusted_proxies: Vec<Network>,
+    /// Longest body of a request in bytes (http); `None`: any.
+    pub max_body: Option<u64>,
+    /// Networks whose clients are served; none: all.
+    pub allow: Vec<Network>,
+    /// Networks whose clients are not served, whatever `allow` says.
+    pub deny: Vec<Network>,
 }
 
 /// `legacy`: what becomes of clients that are too old for our TLS.
@@ -226,8 +236,23 @@ pub struct Route {
     pub names: Vec<NamePattern>,
     /// Names of the listeners it holds on; `None`: all.
     pub listeners: Option<Vec<String>>,
-    /// Where its connections go.
-    pub upstream: Arc<Upstream>,
+    /// What paths begin with that it takes (http).
+    pub path: Box<str>,
+    /// What becomes of its connections or requests.
+    pub target: Target,
+    /// How long browsers are to come by TLS alone (http).
+    pub hsts: Option<Duration>,
+}
+
+/// What becomes of what a route takes.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// It goes to this upstream.
+    Upstream(Arc<Upstream>),
+    /// It is sent to the same place by TLS (http); the port there.
+    Redirect(u16),
+    /// It is answered with this status (http).
+    Respond(u16),
 }
 
 /// `[[upstream]]`
@@ -251,6 +276,10 @@ pub struct Upstream {
     pub balance: Balance,
     /// How often each server is asked whether it is there; `None`: never.
     pub health_interval: Option<Duration>,
+    /// What a web server is told to be called, instead of what clients call it.
+    pub host: Option<String>,
+    /// What is asked of a web server to see whether it works.
+    pub health_path: Option<String>,
 }
 
 /// `tls` of an upstream.
@@ -335,7 +364,7 @@ pub enum ClientAddress {
 
 impl Protocol {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// A number below [`Self::COUNT`] that is its own.
     pub fn index(self) -> usize {
@@ -350,6 +379,7 @@ impl Protocol {
             Self::Smtp => "smtp",
             Self::Submission => "submission",
             Self::ManageSieve => "managesieve",
+            Self::Http => "http",
             Self::Tcp => "tcp",
         }
     }
@@ -361,7 +391,7 @@ impl Protocol {
             Self::Imap | Self::ManageSieve => 35,
             Self::Pop3 => 10,
             Self::Smtp | Self::Submission => 11,
-            Self::Tcp => 60,
+            Self::Http | Self::Tcp => 60,
         };
         Duration::from_secs(minutes * 60)
     }
@@ -374,6 +404,7 @@ impl Protocol {
             Self::Smtp => Some(25),
             Self::Submission => Some(587),
             Self::ManageSieve => Some(4190),
+            Self::Http => Some(80),
             Self::Tcp => None,
         }
     }
@@ -385,11 +416,12 @@ impl Protocol {
             Self::Imap => Some(993),
             Self::Pop3 => Some(995),
             Self::Smtp | Self::Submission => Some(465),
+            Self::Http => Some(443),
             Self::ManageSieve | Self::Tcp => None,
         }
     }
 
-    /// The mail protocol; `tcp` is none.
+    /// The mail protocol; `http` and `tcp` are none.
     pub fn mail(self) -> Option<MailProtocol> {
         match self {
             Self::Imap => Some(MailProtocol::Imap),
@@ -397,7 +429,7 @@ impl Protocol {
             Self::Smtp => Some(MailProtocol::Smtp),
             Self::Submission => Some(MailProtocol::Submission),
             Self::ManageSieve => Some(MailProtocol::ManageSieve),
-            Self::Tcp => None,
+            Self::Http | Self::Tcp => None,
         }
     }
 }
@@ -453,6 +485,14 @@ impl ClientAddress {
     }
 }
 
+impl Listener {
+    /// Whether a client of this address is served.
+    pub fn allows(&self, client: IpAddr) -> bool {
+        let is_in = |networks: &[Network]| networks.iter().any(|it| it.contains(client));
+        !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
+    }
+}
+
 impl Config {
     /// The listener of this name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
@@ -461,9 +501,23 @@ impl Config {
 }
 
 impl Route {
-    /// Whether it holds on the listener of this name.
-    pub fn holds_on(&self, listener: &str) -> bool {
+    /// Whether it holds on this listener. What only a web server makes something of holds on
+    /// listeners of http alone.
+    pub fn holds_on(&self, listener: &Listener) -> bool {
         let listeners = self.listeners.as_ref();
-        listeners.is_none_or(|names| names.iter().any(|name| name == listener))
+        (listener.protocol == Protocol::Http || !self.is_for_http())
+            && listeners.is_none_or(|names| names.contains(&listener.name))
+    }
+
+    /// The upstream it leads to.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        match &self.target {
+            Target::Upstream(upstream) => Some(upstream),
+            Target::Redirect(_) | Target::Respond(_) => None,
+        }
+    }
+
+    fn is_for_http(&self) -> bool {
+        &*self.path != "/" || self.upstream().is_none()
     }
 }

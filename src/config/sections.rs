@@ -131,28 +131,30 @@ pub(super) static LISTENER: Section = Section {
         "legacy",
         "legacy_upstream",
         "mx",
+        "trusted_proxies",
+        "max_body",
+        "allow",
+        "deny",
     ],
     required: &["name", "bind", "protocol"],
-    later: &[
-        only("trusted_proxies", "[]"),
-        later("max_body"),
-        only("allow", "[]"),
-        only("deny", "[]"),
-    ],
+    later: &[],
 };
 
 pub(super) static ROUTE: Section = Section {
     key: "route",
     header: "[[route]]",
     repeats: true,
-    keys: &["names", "listeners", "upstream"],
-    required: &["names", "upstream"],
-    later: &[
-        later("path"),
-        later("redirect"),
-        later("respond"),
-        later("hsts"),
+    keys: &[
+        "names",
+        "listeners",
+        "path",
+        "upstream",
+        "redirect",
+        "respond",
+        "hsts",
     ],
+    required: &["names"],
+    later: &[],
 };
 
 pub(super) static UPSTREAM: Section = Section {
@@ -172,9 +174,11 @@ pub(super) static UPSTREAM: Section = Section {
         "balance",
         "health_interval",
         "connect_timeout",
+        "host",
+        "health_path",
     ],
     required: &["name", "servers"],
-    later: &[later("host"), later("health_path")],
+    later: &[],
 };
 
 /// Every section, in the order of the reference.

@@ -15,7 +15,7 @@ use crate::config::resolve::{TRUST, UNKNOWN_NAMES, unlocated};
 use crate::config::value::{self, Choice};
 use crate::config::{
     Balance, ClientAddress, Config, Encryption, Legacy, Listener, Network, Protocol, Route,
-    ServerAddress, TrustSource, Upstream, UpstreamEncryption, Verification,
+    ServerAddress, Target, TrustSource, Upstream, UpstreamEncryption, Verification,
 };
 
 const PROTOCOLS: Choice<Protocol> = Choice {
@@ -25,9 +25,10 @@ const PROTOCOLS: Choice<Protocol> = Choice {
         ("smtp", Protocol::Smtp),
         ("submission", Protocol::Submission),
         ("managesieve", Protocol::ManageSieve),
+        ("http", Protocol::Http),
         ("tcp", Protocol::Tcp),
     ],
-    later: &["http"],
+    later: &[],
 };
 const ENCRYPTIONS: Choice<Encryption> = Choice {
     words: &[
@@ -104,6 +105,10 @@ pub(super) struct ListenerTable<'a> {
     pub(super) legacy: Option<bool>,
     pub(super) legacy_upstream: Option<Spanned<String>>,
     pub(super) mx: bool,
+    pub(super) trusted_proxies: Vec<Spanned<Network>>,
+    max_body: Option<u64>,
+    allow: Vec<Spanned<Network>>,
+    deny: Vec<Spanned<Network>>,
 }
 
 impl<'a> ListenerTable<'a> {
@@ -118,7 +123,10 @@ impl<'a> ListenerTable<'a> {
         } else {
             Some(false)
         };
-        let networks = table.list("accept_proxy_from", "networks", value::network);
+        let networks = |key| {
+            let networks = table.list(key, "networks", value::network);
+            networks.unwrap_or_default()
+        };
         Self {
             name: table.located("name", value::name),
             bind: table
@@ -128,7 +136,7 @@ impl<'a> ListenerTable<'a> {
             encryption,
             hostname: table.value("hostname", value::host_name),
             upstream: table.located("upstream", value::name),
-            accept_proxy_from: networks.unwrap_or_default(),
+            accept_proxy_from: networks("accept_proxy_from"),
             unknown_name: table
                 .value("unknown_name", |value| UNKNOWN_NAMES.read(value))
                 .unwrap_or(unknown_name),
@@ -136,6 +144,10 @@ impl<'a> ListenerTable<'a> {
             legacy,
             legacy_upstream: table.located("legacy_upstream", value::name),
             mx: table.value("mx", value::boolean).unwrap_or(false),
+            trusted_proxies: networks("trusted_proxies"),
+            max_body: table.value("max_body", value::size),
+            allow: networks("allow"),
+            deny: networks("deny"),
             table,
         }
     }
@@ -171,6 +183,10 @@ impl<'a> ListenerTable<'a> {
                 false => Legacy::Refuse,
             },
             mx: self.mx,
+            trusted_proxies: unlocated(self.trusted_proxies),
+            max_body: self.max_body,
+            allow: unlocated(self.allow),
+            deny: unlocated(self.deny),
         })
     }
 }
@@ -181,7 +197,11 @@ pub(super) struct RouteTable<'a> {
     pub(super) table: Table<'a>,
     pub(super) names: Vec<Spanned<NamePattern>>,
     pub(super) listeners: Option<Vec<Spanned<String>>>,
+    pub(super) path: Box<str>,
     pub(super) upstream: Option<Spanned<String>>,
+    redirect: Option<u16>,
+    respond: Option<u16>,
+    hsts: Option<Duration>,
 }
 
 impl<'a> RouteTable<'a> {
@@ -191,16 +211,36 @@ impl<'a> RouteTable<'a> {
                 .full_list("names", "host names", value::name_pattern)
                 .unwrap_or_default(),
             listeners: table.full_list("listeners", "names of listeners", value::name),
+            path: table
+                .value("path", value::route_path)
+                .unwrap_or_else(|| "/".into()),
             upstream: table.located("upstream", value::name),
+            redirect: table.value("redirect", value::redirect),
+            respond: table.value("respond", value::status),
+            hsts: table.value("hsts", value::memory),
             table,
         }
     }
 
+    /// What only a web server makes something of, the first such key.
+    pub(super) fn for_http(&self) -> Option<&'static str> {
+        let keys = ["redirect", "respond"].into_iter();
+        let keys = keys.filter(|key| self.table.has(key));
+        keys.chain((&*self.path != "/").then_some("path")).next()
+    }
+
     fn join(self, upstreams: &Upstreams) -> Option<Route> {
+        let target = match (self.upstream, self.redirect, self.respond) {
+            (Some(name), ..) => Target::Upstream(Arc::clone(upstreams.get(name.get_ref())?)),
+            (None, Some(port), _) => Target::Redirect(port),
+            (None, None, status) => Target::Respond(status?),
+        };
         Some(Route {
             names: unlocated(self.names),
             listeners: self.listeners.map(unlocated),
-            upstream: Arc::clone(upstreams.get(self.upstream?.get_ref())?),
+            path: self.path,
+            target,
+            hsts: self.hsts,
         })
     }
 }
@@ -218,6 +258,8 @@ pub(super) struct UpstreamTable<'a> {
     greeting_timeout: Duration,
     balance: Balance,
     health_interval: Option<Duration>,
+    host: Option<String>,
+    health_path: Option<String>,
 }
 
 impl<'a> UpstreamTable<'a> {
@@ -251,6 +293,8 @@ impl<'a> UpstreamTable<'a> {
             health_interval: table
                 .value("health_interval", value::interval)
                 .unwrap_or(Some(Duration::from_secs(10))),
+            host: table.value("host", value::authority),
+            health_path: table.value("health_path", value::request_path),
             table,
         }
     }
@@ -266,6 +310,8 @@ impl<'a> UpstreamTable<'a> {
             greeting_timeout: self.greeting_timeout,
             balance: self.balance,
             health_interval: self.health_interval,
+            host: self.host,
+            health_path: self.health_path,
         }))
     }
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cert::{DnsName, NamePattern};
 use crate::config::{Network, NetworkError, ServerAddress, TrustSource};
+use crate::wire::http;
 
 /// Why a value is not accepted; what was found is not in it.
 #[derive(Debug)]
@@ -135,6 +136,88 @@ pub(super) fn time_limit(value: &DeValue<'_>) -> Result<Duration, Refusal> {
         Duration::ZERO => Err(Refusal::Value("a duration above zero".into())),
         duration => Ok(duration),
     }
+}
+
+/// A size in bytes, above zero: `"64KiB"`.
+pub(super) fn size(value: &DeValue<'_>) -> Result<u64, Refusal> {
+    const UNITS: [(&str, u64); 5] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("B", 1),
+    ];
+    let expected = "a size above zero such as \"64KiB\" or \"100MiB\" (B, KiB, MiB, GiB, TiB)";
+    text(value, expected, |text| {
+        let split = |(unit, bytes)| Some((text.strip_suffix(unit)?.trim_end(), bytes));
+        let (digits, unit) = UNITS.into_iter().find_map(split)?;
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let size = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+        (size > 0).then_some(size)
+    })
+}
+
+/// A path of a URL, without a query, as it is compared: no escapes, no dots to resolve.
+pub(super) fn route_path(value: &DeValue<'_>) -> Result<Box<str>, Refusal> {
+    let expected = "a path such as \"/\" or \"/ews\", decoded, without a query, \"//\" and dots";
+    text(value, expected, |text| {
+        let whole = http::normal_path(text)?;
+        (*whole == *text && !text.contains(['%', '?', '#'])).then(|| text.into())
+    })
+}
+
+/// A path of a URL as it is asked for.
+pub(super) fn request_path(value: &DeValue<'_>) -> Result<String, Refusal> {
+    let expected = "a path such as \"/\" or \"/health?full=1\"";
+    text(value, expected, |text| {
+        let fits = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        (fits && !text.contains('#')).then(|| text.to_owned())
+    })
+}
+
+/// What web servers are told to be called: `HOST` or `HOST:PORT`.
+pub(super) fn authority(value: &DeValue<'_>) -> Result<String, Refusal> {
+    let expected = "HOST or HOST:PORT such as \"mail.example.com\"";
+    text(value, expected, |text| {
+        http::Authority::parse(text)?;
+        Some(text.to_ascii_lowercase())
+    })
+}
+
+/// How long browsers are to remember; a year is not the most.
+pub(super) fn memory(value: &DeValue<'_>) -> Result<Duration, Refusal> {
+    let expected = "a duration such as \"365d\", of ten years at most";
+    text(value, expected, |text| {
+        let duration = humantime::parse_duration(text).ok()?;
+        (duration <= LONGEST * 10).then_some(duration)
+    })
+}
+
+/// `https` or `https:PORT`: the port.
+pub(super) fn redirect(value: &DeValue<'_>) -> Result<u16, Refusal> {
+    let expected = "\"https\" or \"https:PORT\"";
+    text(value, expected, |text| match text.strip_prefix("https")? {
+        "" => Some(443),
+        port => {
+            let digits = port.strip_prefix(':')?;
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|port| plain && *port > 0)
+        }
+    })
+}
+
+/// The status of an answer without an upstream.
+pub(super) fn status(value: &DeValue<'_>) -> Result<u16, Refusal> {
+    let expected = "a status from 200 to 599 that needs no further fields, such as 404";
+    let integer = value.as_integer();
+    let integer = integer.ok_or_else(|| Refusal::Type(expected.into()))?;
+    let status = u16::from_str_radix(integer.as_str(), integer.radix()).ok();
+    // What has a meaning only with a Location, WWW-Authenticate or Upgrade field.
+    status
+        .filter(|status| matches!(status, 200..=299 | 400 | 402..=406 | 408..=425 | 427..=599))
+        .ok_or_else(|| Refusal::Value(expected.into()))
 }
 
 /// The interval between health checks; zero: none.

@@ -93,7 +93,7 @@ impl Advisor<'_> {
             Protocol::Pop3 => ("pop3-login", "pop3"),
             Protocol::Submission => ("submission-login", "submission"),
             Protocol::ManageSieve => ("managesieve-login", "sieve"),
-            Protocol::Smtp | Protocol::Tcp => return None,
+            Protocol::Smtp | Protocol::Http | Protocol::Tcp => return None,
         };
         let secure = match self.upstream.encryption {
             UpstreamEncryption::Implicit => "s",

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 pub use report::{Change, Finding, Manner, Pace, Place, Remedy, Report, ServerReport, Severity};
 pub use transparent::host_lacks;
 
-use crate::config::{Config, Encryption, Legacy, Listener, ServerAddress, Upstream};
+use crate::config::{self, Config, Encryption, Legacy, Listener, ServerAddress, Upstream};
 use crate::probe::examine::Examination;
 use crate::probe::visit::Destination;
 use crate::time::Clock;
@@ -96,8 +96,8 @@ fn leads_to<'a>(
         Encryption::Passthrough => Manner::Untouched,
     };
     let routes = config.routes.iter();
-    let routed = routes.filter(|route| route.holds_on(&listener.name));
-    let routed = routed.map(|route| &route.upstream);
+    let routed = routes.filter(|route| route.holds_on(listener));
+    let routed = routed.filter_map(config::Route::upstream);
     let ours = routed.chain(&listener.upstream);
     let legacy = match &listener.legacy {
         Legacy::Passthrough(upstream) => upstream.as_ref(),

@@ -1,8 +1,10 @@
 //! The client's end of a connection: a socket, with TLS on it or without.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
+
+use tokio::io::ReadBuf;
 
 use crate::proxy::boundary::{Ciphertext, Clear, Client};
 use crate::proxy::inbound::Inbound;
@@ -151,17 +153,90 @@ impl Downstream {
         Poll::Ready(Ok(()))
     }
 
+    /// Receives what a client in clear says straight into `room`.
+    pub(super) fn poll_recv_in_clear(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        debug_assert!(self.tls.is_none(), "nothing is opened here");
+        if !self.unread {
+            return self.socket.poll_read_buf(cx, room);
+        }
+        let unread = self.inbound.filled();
+        let n = unread.len().min(room.remaining());
+        room.put_slice(unread.get(..n).unwrap_or_default());
+        self.unread = n < unread.len();
+        self.inbound.consume(n);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether TLS of ours is on it.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Sends plaintext: everything taken before goes out first, then as much of `slices` as fits
+    /// into one buffer is taken, and written as far as the socket takes it. The number of bytes
+    /// taken.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, DownstreamError>> {
+        ready!(self.poll_flush(cx))?;
+        if self.tls.is_none() {
+            let written = ready!(self.socket.poll_write_vectored(cx, slices))?;
+            if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
+            }
+            return Poll::Ready(Ok(written));
+        }
+        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+        let taken = match (filled.next(), filled.next()) {
+            (None, _) => return Poll::Ready(Ok(0)),
+            (Some(slice), None) => {
+                let slice = slice.get(..Buffer::PLAINTEXT).unwrap_or(slice);
+                self.seal(slice)?;
+                slice.len()
+            }
+            // Small pieces share a record.
+            (Some(_), Some(_)) => {
+                let mut plain = Buffer::take();
+                for slice in slices {
+                    let room = Buffer::PLAINTEXT - plain.filled().len();
+                    plain.append(slice.get(..room).unwrap_or(slice));
+                }
+                self.seal(plain.filled())?;
+                plain.filled().len()
+            }
+        };
+        // What the socket does not take now goes first the next time.
+        if let Poll::Ready(Err(error)) = self.poll_flush(cx) {
+            return Poll::Ready(Err(error.into()));
+        }
+        Poll::Ready(Ok(taken))
+    }
+
     /// Takes plaintext to be sent. Everything taken before must have been flushed.
     pub(super) fn queue(&mut self, plain: Buffer) -> Result<(), TlsError> {
-        let Some(tls) = &mut self.tls else {
+        if self.tls.is_none() {
             self.outbound = Some(plain);
+            return Ok(());
+        }
+        self.seal(plain.filled())
+    }
+
+    /// Seals plaintext behind what TLS itself has to say.
+    fn seal(&mut self, plain: &[u8]) -> Result<(), TlsError> {
+        let Some(tls) = &mut self.tls else {
             return Ok(());
         };
         let mut wire = Buffer::take();
         wire.append(&self.control);
         self.control = Vec::new();
         self.holding = false;
-        tls.seal(self.inbound.filled_mut(), plain.filled(), &mut wire)?;
+        tls.seal(self.inbound.filled_mut(), plain, &mut wire)?;
         self.outbound = Some(wire);
         Ok(())
     }
@@ -217,7 +292,7 @@ impl Downstream {
     }
 
     /// Ends a connection whose client has got its last word, as TLS ends.
-    async fn part(&mut self) -> Result<(), DownstreamError> {
+    pub(super) async fn part(&mut self) -> Result<(), DownstreamError> {
         self.close()?;
         poll_fn(|cx| self.poll_flush(cx)).await?;
         self.socket.linger().await;

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::proxy::DownstreamError;
+use crate::proxy::http::HttpEnd;
 use crate::proxy::upstream::ConnectError;
 use crate::tls::{TlsError, Unsuited};
 use crate::wire::client_hello::HelloError;
@@ -114,6 +115,12 @@ pub enum SessionError {
     /// The server's end failed during the relay.
     #[error("the server's end failed")]
     Upstream(#[source] io::Error),
+    /// A connection of HTTP was ended where neither side was done.
+    #[error("the client's requests cannot be served")]
+    Http(HttpEnd),
+    /// The client's address is in `deny`, or not in `allow`.
+    #[error("the client's address is not allowed here")]
+    Denied,
     /// Nothing was said for idle_timeout.
     #[error("nothing was said for idle_timeout")]
     Idle,
@@ -130,7 +137,7 @@ impl SessionError {
             | Self::Closed(stage)
             | Self::Timeout(stage)
             | Self::Drained(stage) => *stage,
-            Self::ProxyHeader(_) | Self::ClientLimit => Stage::Identify,
+            Self::ProxyHeader(_) | Self::ClientLimit | Self::Denied => Stage::Identify,
             Self::Preamble(_) => Stage::Preamble,
             Self::Hello(_)
             | Self::Handshake(_)
@@ -139,16 +146,21 @@ impl SessionError {
             | Self::UnknownName => Stage::Handshake,
             Self::NoRoute => Stage::Route,
             Self::Connect(_) => Stage::Connect,
-            Self::Downstream(_) | Self::Upstream(_) | Self::Guard(_) | Self::Idle => Stage::Relay,
+            Self::Downstream(_)
+            | Self::Upstream(_)
+            | Self::Guard(_)
+            | Self::Http(_)
+            | Self::Idle => Stage::Relay,
         }
     }
 
     /// Whose doing it was.
     pub fn party(&self) -> Party {
         match self {
-            Self::Handshake(TlsError::NoUsableKey) | Self::Drained(_) | Self::ClientLimit => {
-                Party::Internal
-            }
+            Self::Handshake(TlsError::NoUsableKey)
+            | Self::Drained(_)
+            | Self::ClientLimit
+            | Self::Denied => Party::Internal,
             Self::Connect(_) | Self::Upstream(_) | Self::Guard(GuardError::Server) => {
                 Party::Upstream
             }
@@ -182,6 +194,8 @@ impl SessionError {
             Self::Guard(GuardError::Server) => "malformed-answer",
             Self::Downstream(DownstreamError::Io(error)) => io_reason(error),
             Self::Downstream(DownstreamError::Tls(error)) => tls_reason(error),
+            Self::Http(end) => end.reason(),
+            Self::Denied => "denied",
             Self::Idle => "idle",
             Self::Drained(_) => "drained",
         }

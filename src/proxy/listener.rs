@@ -86,6 +86,11 @@ impl Ending {
         self.waiting.iter().for_each(Notify::notify_waiters);
     }
 
+    /// Whether it has come.
+    pub(super) fn has_come(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
     /// Returns when connections have to end.
     pub(super) async fn wait(&self) {
         let n = self.next.fetch_add(1, Ordering::Relaxed) % self.waiting.len();

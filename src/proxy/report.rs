@@ -30,6 +30,8 @@ pub(super) struct Report {
     /// The server that it was connected to.
     pub(super) lease: Option<Lease>,
     pub(super) bytes: Bytes,
+    /// Whether requests have left lines of their own.
+    pub(super) by_request: bool,
 }
 
 impl Report {
@@ -45,6 +47,7 @@ impl Report {
             upstream: None,
             lease: None,
             bytes: Bytes::default(),
+            by_request: false,
         }
     }
 
@@ -63,7 +66,7 @@ impl Report {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             tracing::debug!(cause, "{error}");
         }
-        if active.access {
+        if active.access && !self.by_request {
             self.write(active, stage, party, reason);
         }
     }
@@ -102,6 +105,7 @@ fn count_refusal(active: &Active, error: &SessionError) {
     match error {
         SessionError::ProxyHeader(_)
         | SessionError::ClientLimit
+        | SessionError::Denied
         | SessionError::UnknownName
         | SessionError::NoRoute => active.metrics.refused(error.reason()),
         SessionError::Injection | SessionError::Guard(GuardError::Injection) => {

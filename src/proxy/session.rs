@@ -16,6 +16,7 @@ use crate::proxy::downstream::{Downstream, DownstreamError};
 use crate::proxy::guarded::Guarded;
 use crate::proxy::handshake::Answered;
 use crate::proxy::limits::{ClientLimit, Counted};
+use crate::proxy::http::{self, Routes as HttpRoutes, Visitor};
 use crate::proxy::listener::Ending;
 use crate::proxy::relay::{Ended, Relay};
 use crate::proxy::report::Report;
@@ -39,6 +40,10 @@ pub struct Active {
     pub tls: Option<ServerTls>,
     /// Where its names go.
     pub routes: RouteTable,
+    /// Where its requests go; there is one if it speaks HTTP.
+    pub web: Option<HttpRoutes>,
+    /// Comes when another one takes its place, or a drain begins: what can end then, ends.
+    pub retired: Ending,
     /// Its counters.
     pub metrics: Arc<ListenerMetrics>,
     /// How many connections a client may have, over all listeners.
@@ -61,6 +66,13 @@ pub struct Active {
 pub(super) struct Endpoints {
     pub(super) client: SocketAddr,
     pub(super) local: SocketAddr,
+}
+
+/// What comes of a client that is ready.
+enum Established<'a> {
+    Relay(Relay<'a>),
+    /// It speaks HTTP; with what came with its handshake.
+    Http(Downstream, Option<Buffer>),
 }
 
 /// What a client in clear goes on with.
@@ -102,7 +114,7 @@ pub(super) async fn serve(
 
 /// One connection on its way.
 pub(super) struct Connection<'a> {
-    pub(super) active: &'a Active,
+    pub(super) active: &'a Arc<Active>,
     /// Where the client connected to: the socket's address, or what a believed PROXY header says.
     pub(super) local: SocketAddr,
     pub(super) report: &'a mut Report,
@@ -118,12 +130,23 @@ impl<'a> Connection<'a> {
     async fn run(&mut self, stream: TcpStream) -> Result<(), SessionError> {
         let idle = self.active.config.idle_timeout;
         let mut ended = pin!(self.ending.wait());
-        let mut relay = tokio::select! {
+        let mut established = tokio::select! {
             biased;
-            relay = Box::pin(self.establish(stream)) => relay?,
+            established = Box::pin(self.establish(stream)) => established?,
             () = &mut ended => return Err(SessionError::Drained(self.stage)),
         };
         loop {
+            let mut relay = match established {
+                Established::Relay(relay) => relay,
+                Established::Http(downstream, early) => {
+                    let http = Box::pin(self.serve_http(downstream, early));
+                    return tokio::select! {
+                        biased;
+                        outcome = http => outcome,
+                        () = &mut ended => Err(SessionError::Drained(Stage::Relay)),
+                    };
+                }
+            };
             let outcome = tokio::select! {
                 biased;
                 outcome = relay.run(idle) => outcome,
@@ -139,16 +162,16 @@ impl<'a> Connection<'a> {
             }
             // Begun anew: the server that was spoken with in clear hears no more.
             let client = relay.into_client();
-            relay = tokio::select! {
+            established = tokio::select! {
                 biased;
-                relay = Box::pin(self.start_tls(client)) => relay?,
+                established = Box::pin(self.start_tls(client)) => established?,
                 () = &mut ended => return Err(SessionError::Drained(self.stage)),
             };
         }
     }
 
     /// From accept to both ends standing.
-    async fn establish(&mut self, stream: TcpStream) -> Result<Relay<'a>, SessionError> {
+    async fn establish(&mut self, stream: TcpStream) -> Result<Established<'a>, SessionError> {
         let mut client = Client::new(Socket::Tcp(stream));
         let deadline = Instant::now() + self.active.handshake_timeout;
         let identified = timeout_at(deadline, self.identify(&mut client)).await;
@@ -175,11 +198,12 @@ impl<'a> Connection<'a> {
                 self.name(&hello.unwrap_or_else(|_| self.late())?);
                 let connected = Box::pin(self.connect(Purpose::Untouched)).await?;
                 let downstream = Downstream::plain(client);
-                Ok(self.relay(downstream, None, connected, None))
+                let relay = self.relay(downstream, None, connected, None);
+                Ok(Established::Relay(relay))
             }
             Encryption::Off => {
                 let downstream = Downstream::plain(client.in_clear());
-                Box::pin(self.join(downstream, None, Moment::Early, None)).await
+                Box::pin(self.ready(downstream, None, Moment::Early)).await
             }
         }
     }
@@ -190,7 +214,10 @@ impl<'a> Connection<'a> {
     }
 
     /// The plaintext phase of a listener with STARTTLS.
-    async fn greet(&mut self, mut client: Client<Clear>) -> Result<Relay<'a>, SessionError> {
+    async fn greet(
+        &mut self,
+        mut client: Client<Clear>,
+    ) -> Result<Established<'a>, SessionError> {
         self.stage = Stage::Preamble;
         self.report.starttls = Some("none");
         let deadline = Instant::now() + self.active.preamble_timeout;
@@ -202,7 +229,10 @@ impl<'a> Connection<'a> {
         match said.unwrap_or_else(|_| self.late()) {
             // In boxes of their own: a client that is still in clear costs only what that takes.
             Ok(Said::StartTls) => Box::pin(self.start_tls(client)).await,
-            Ok(Said::Forward(forward)) => Box::pin(self.go_on_in_clear(client, forward)).await,
+            Ok(Said::Forward(forward)) => {
+                let relay = Box::pin(self.go_on_in_clear(client, forward)).await?;
+                Ok(Established::Relay(relay))
+            }
             Err(error) => {
                 match error {
                     SessionError::Timeout(_) | SessionError::Drained(_) => {
@@ -253,7 +283,10 @@ impl<'a> Connection<'a> {
     }
 
     /// The client was told to go ahead: TLS, or nothing.
-    async fn start_tls(&mut self, client: Client<Clear>) -> Result<Relay<'a>, SessionError> {
+    async fn start_tls(
+        &mut self,
+        client: Client<Clear>,
+    ) -> Result<Established<'a>, SessionError> {
         self.stage = Stage::Handshake;
         self.report.starttls = Some("failed");
         let client = client.start_tls();
@@ -286,7 +319,7 @@ impl<'a> Connection<'a> {
         client: Client<Ciphertext>,
         deadline: Instant,
         moment: Moment,
-    ) -> Result<Relay<'a>, SessionError> {
+    ) -> Result<Established<'a>, SessionError> {
         self.stage = Stage::Handshake;
         let active = self.active;
         let Some(tls) = &active.tls else {
@@ -296,11 +329,12 @@ impl<'a> Connection<'a> {
         match answered.unwrap_or_else(|_| self.late())? {
             Answered::Session { downstream, early } => {
                 self.note_starttls("ok");
-                self.join(downstream, early, moment, None).await
+                self.ready(downstream, early, moment).await
             }
             Answered::Legacy(client) => {
                 self.note_starttls("legacy");
-                self.hand_over(client, moment).await
+                let relay = self.hand_over(client, moment).await?;
+                Ok(Established::Relay(relay))
             }
         }
     }
@@ -310,6 +344,34 @@ impl<'a> Connection<'a> {
         if let Some(noted) = &mut self.report.starttls {
             *noted = outcome;
         }
+    }
+
+    /// A client that is ready: connects it to the server, unless each of its requests is.
+    async fn ready(
+        &mut self,
+        downstream: Downstream,
+        early: Option<Buffer>,
+        moment: Moment,
+    ) -> Result<Established<'a>, SessionError> {
+        match self.active.config.protocol {
+            Protocol::Http => Ok(Established::Http(downstream, early)),
+            _ => {
+                let relay = self.join(downstream, early, moment, None).await?;
+                Ok(Established::Relay(relay))
+            }
+        }
+    }
+
+    /// Answers the requests of a client that is ready.
+    async fn serve_http(
+        &mut self,
+        downstream: Downstream,
+        early: Option<Buffer>,
+    ) -> Result<(), SessionError> {
+        self.stage = Stage::Relay;
+        self.report.by_request = true;
+        let visitor = Visitor::new(Arc::clone(self.active), self.report, self.local);
+        http::serve(downstream, early, visitor, self.ending).await
     }
 
     /// Connects a client that is ready to the server; one that gets none is told so. `hello`:
@@ -452,6 +514,8 @@ impl<'a> Connection<'a> {
                     Some(farewell) => Some(farewell),
                     None => return,
                 },
+                // Who is not served is not given more of our time.
+                SessionError::Denied => return,
                 _ => None,
             };
             if let Ok(Ok(())) = said {
@@ -492,6 +556,10 @@ impl<'a> Connection<'a> {
             }
         }
         let client = self.report.client.ip();
+        // Clients of HTTP are told so in answer to their requests.
+        if self.active.config.protocol != Protocol::Http && !self.active.config.allows(client) {
+            return Err(SessionError::Denied);
+        }
         self.counted = self.active.client_limit.enter(client);
         match self.counted {
             Some(_) => Ok(()),
@@ -543,6 +611,7 @@ impl<'a> Connection<'a> {
         match error {
             SessionError::NoRoute => Some(mail::no_route(protocol).to_owned()),
             SessionError::ClientLimit => Some(mail::too_many(protocol).to_owned()),
+            SessionError::Denied => Some(mail::denied(protocol).to_owned()),
             SessionError::Timeout(Stage::Preamble) => Some(mail::timed_out(protocol, hostname)),
             SessionError::Connect(ConnectError::Refused(words)) => Some(format!("{words}\r\n")),
             SessionError::Connect(_)

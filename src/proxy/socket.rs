@@ -1,7 +1,7 @@
 //! A stream socket of either family, polled without indirection.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -45,18 +45,40 @@ impl Socket {
         room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(room);
-        ready!(match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut room),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut room),
-            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, &mut room) {
+        ready!(self.poll_read_buf(cx, &mut room))?;
+        Poll::Ready(Ok(room.filled().len()))
+    }
+
+    /// As [`Self::poll_read`], into room that need not be initialized.
+    pub(super) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, room) {
                 // Servers end without close_notify; the protocols say when they are done.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     Poll::Ready(Ok(()))
                 }
                 read => read,
             },
-        })?;
-        Poll::Ready(Ok(room.filled().len()))
+        }
+    }
+
+    /// Writes from several places at once.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
     }
 
     pub(super) fn poll_write(

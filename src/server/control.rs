@@ -26,7 +26,7 @@ use crate::server::certificates;
 use crate::server::inherit::Inherited;
 use crate::server::listeners::{Listeners, Plan, Shared};
 use crate::server::{
-    Bound, Handle, Options, Parts, Server, StartError, descriptors, store_options,
+    Bound, Handle, Options, Parts, Server, StartError, descriptors, listeners, store_options,
 };
 use crate::store::CertStore;
 
@@ -296,6 +296,8 @@ impl Control {
             .map(|upstream| (upstream.name.as_str(), servers(upstream)))
             .collect();
         self.shared.metrics.retain_upstreams(&upstreams);
+        let routes = listeners::counted_routes(config);
+        self.shared.metrics.retain_routes(&routes);
     }
 
     /// Stops accepting and answers when no connection is left, or when those that were left

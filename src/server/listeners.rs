@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cert::LiveIndex;
-use crate::config::{self, Config, Encryption, Legacy, Listener, Protocol};
+use crate::config::{self, Config, Encryption, Legacy, Listener, Protocol, Route, Target};
 use crate::metrics::Metrics;
 use crate::proxy::{
-    Acceptor, Active, ClientLimit, ConnectionLimit, Ending, RouteTable, Upstream, bind,
+    Acceptor, Active, ClientLimit, ConnectionLimit, Ending, HttpAction, HttpRoutes, RouteTable,
+    Upstream, bind,
 };
 use crate::server::inherit::Inherited;
 use crate::server::{Parts, StartError};
@@ -60,6 +61,14 @@ struct Running {
     bound: SocketAddr,
     active: Arc<ArcSwap<Active>>,
     stop: CancellationToken,
+}
+
+impl Running {
+    /// Stops accepting, and tells those who are connected to come no more.
+    fn retire(&self) {
+        self.stop.cancel();
+        self.active.load().retired.end();
+    }
 }
 
 /// A change that can no longer fail.
@@ -181,7 +190,7 @@ impl Listeners {
         for (active, keys) in &plan.listeners {
             for key in keys {
                 if let Some(running) = self.sockets.get(key) {
-                    running.active.store(Arc::clone(active));
+                    running.active.swap(Arc::clone(active)).retired.end();
                 }
             }
         }
@@ -189,7 +198,7 @@ impl Listeners {
         self.sockets.retain(|key, running| {
             let keep = kept(key);
             if !keep {
-                running.stop.cancel();
+                running.retire();
             }
             keep
         });
@@ -210,7 +219,8 @@ impl Listeners {
         for active in listeners {
             let protocol = active.config.protocol;
             let untouched = active.config.encryption == Encryption::Passthrough;
-            for upstream in active.routes.upstreams() {
+            let web = active.web.iter().flat_map(HttpRoutes::upstreams);
+            for upstream in active.routes.upstreams().chain(web) {
                 let config = upstream.config();
                 let first = watched.insert((config.name.clone(), protocol, untouched));
                 if !first || config.health_interval.is_none() {
@@ -259,7 +269,7 @@ impl Listeners {
     pub(super) fn stop(&mut self) -> TaskTracker {
         self.watching.cancel();
         for (_, running) in self.sockets.drain() {
-            running.stop.cancel();
+            running.retire();
         }
         self.accepting.close();
         self.accepting.clone()
@@ -305,6 +315,8 @@ fn activate(
     Ok(Active {
         tls,
         routes: routes(config, listener, upstreams),
+        web: web(config, listener, upstreams, &shared.metrics),
+        retired: Ending::default(),
         metrics: shared.metrics.listener(&listener.name),
         client_limit: Arc::clone(&shared.client_limit),
         legacy: match &listener.legacy {
@@ -328,16 +340,77 @@ fn routes(config: &Config, listener: &Listener, upstreams: &[Arc<Upstream>]) -> 
     let default = listener.upstream.as_deref();
     let default = default.and_then(|upstream| at_work(upstreams, upstream));
     let mut table = RouteTable::new(default);
-    for route in &config.routes {
-        let everywhere = route.listeners.is_none();
-        let here = |names: &Vec<String>| names.contains(&listener.name);
-        if (everywhere || route.listeners.as_ref().is_some_and(here))
-            && let Some(upstream) = at_work(upstreams, &route.upstream)
-        {
+    for route in held(config, listener).filter(|route| &*route.path == "/") {
+        let upstream = route.upstream();
+        if let Some(upstream) = upstream.and_then(|upstream| at_work(upstreams, upstream)) {
             for pattern in &route.names {
                 table.add(pattern, &upstream);
             }
         }
     }
     table
+}
+
+/// The routes that hold on a listener.
+fn held<'a>(config: &'a Config, listener: &'a Listener) -> impl Iterator<Item = &'a Route> {
+    config.routes.iter().filter(|route| route.holds_on(listener))
+}
+
+/// Where the requests of a listener of http go.
+fn web(
+    config: &Config,
+    listener: &Listener,
+    upstreams: &[Arc<Upstream>],
+    metrics: &Metrics,
+) -> Option<HttpRoutes> {
+    if listener.protocol != Protocol::Http {
+        return None;
+    }
+    let counted = |route: &str| metrics.route(&listener.name, route);
+    let default = listener.upstream.as_deref();
+    let default = default.and_then(|upstream| at_work(upstreams, upstream));
+    let default = default.map(|upstream| (upstream, counted(DEFAULT_ROUTE)));
+    let mut routes = HttpRoutes::new(default, counted(NO_ROUTE));
+    for route in held(config, listener) {
+        let action = match &route.target {
+            Target::Upstream(upstream) => match at_work(upstreams, upstream) {
+                Some(upstream) => HttpAction::Upstream(upstream),
+                None => continue,
+            },
+            Target::Redirect(port) => HttpAction::Redirect(*port),
+            Target::Respond(status) => match (*status).try_into() {
+                Ok(status) => HttpAction::Respond(status),
+                Err(_) => continue,
+            },
+        };
+        let metrics = counted(&route_label(route));
+        routes.add(&route.names, &route.path, &action, route.hsts, &metrics);
+    }
+    Some(routes)
+}
+
+/// Label of the requests that a listener's own upstream takes.
+const DEFAULT_ROUTE: &str = "listener";
+
+/// Label of the requests that nothing takes.
+const NO_ROUTE: &str = "none";
+
+/// A route as the metrics show it: its first name, and its path if it is for one.
+fn route_label(route: &Route) -> String {
+    let name = route.names.first().map(ToString::to_string).unwrap_or_default();
+    match &*route.path {
+        "/" => name,
+        path => name + path,
+    }
+}
+
+/// Every listener with every route that its requests are counted by.
+pub(super) fn counted_routes(config: &Config) -> Vec<(String, String)> {
+    let web = config.listeners.iter().filter(|it| it.protocol == Protocol::Http);
+    web.flat_map(|listener| {
+        let own = [DEFAULT_ROUTE, NO_ROUTE].map(str::to_owned);
+        let routes = held(config, listener).map(route_label).chain(own);
+        routes.map(|route| (listener.name.clone(), route))
+    })
+    .collect()
 }

@@ -2,15 +2,12 @@
 
 use std::cell::RefCell;
 
-/// Plaintext that is read at once at the most, in bytes.
-const PLAINTEXT: usize = 64 * 1024;
-
 /// Room beside it for the headers, nonces and tags of the records that hold this plaintext:
 /// 29 bytes each in TLS 1.2, 22 in TLS 1.3, and five records at the most.
 const RECORDS: usize = 5 * 32;
 
 /// Size of a buffer in bytes.
-const SIZE: usize = PLAINTEXT + RECORDS + Buffer::SPARE;
+const SIZE: usize = Buffer::PLAINTEXT + RECORDS + Buffer::SPARE;
 
 /// How many unused buffers a thread keeps for the next connection.
 const KEPT: usize = 16;
@@ -28,6 +25,9 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// Plaintext that is read or sealed at once at the most, in bytes.
+    pub const PLAINTEXT: usize = 64 * 1024;
+
     /// Room beside a whole buffer of sealed plaintext, in bytes.
     pub const SPARE: usize = 1024;
 
@@ -72,7 +72,7 @@ impl Buffer {
     pub fn plaintext_room(&mut self) -> &mut [u8] {
         debug_assert!(self.is_empty(), "plaintext is read into an empty buffer");
         (self.start, self.end) = (0, 0);
-        &mut self.bytes[..PLAINTEXT]
+        &mut self.bytes[..Self::PLAINTEXT]
     }
 
     /// Counts `n` bytes of the room as filled.
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn takes_no_more_than_its_room() {
         let mut buffer = Buffer::take();
-        let much = vec![7; PLAINTEXT * 2];
+        let much = vec![7; Buffer::PLAINTEXT * 2];
         assert_eq!(buffer.append(&much), SIZE);
         assert_eq!(buffer.append(&much), 0);
     }

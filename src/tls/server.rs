@@ -143,14 +143,15 @@ impl ServerTls {
     }
 }
 
-/// What ALPN may name on a listener of this protocol (IANA's registry; SMTP has no entry, and
-/// its clients say one of two). A `tcp` listener knows nothing of what it carries.
+/// What ALPN may name on a listener of this protocol, the best first (IANA's registry; SMTP has
+/// no entry, and its clients say one of two). A `tcp` listener knows nothing of what it carries.
 fn alpn(protocol: Protocol) -> &'static [&'static [u8]] {
     match protocol {
         Protocol::Imap => &[b"imap"],
         Protocol::Pop3 => &[b"pop3"],
         Protocol::Smtp | Protocol::Submission => &[b"smtp", b"esmtp"],
         Protocol::ManageSieve => &[b"managesieve"],
+        Protocol::Http => &[b"h2", b"http/1.1"],
         Protocol::Tcp => &[],
     }
 }

@@ -47,7 +47,8 @@ pub struct Negotiated {
     pub suite: &'static str,
     /// Whether a session was resumed.
     pub resumed: bool,
-    /// The ALPN protocol agreed on, where it is the registered name of a mail protocol.
+    /// The ALPN protocol agreed on, where it is the registered name of a protocol that we
+    /// know.
     pub alpn: Option<&'static [u8]>,
 }
 
@@ -89,6 +90,8 @@ impl Session {
                 Some(b"imap") => Some(b"imap"),
                 Some(b"pop3") => Some(b"pop3"),
                 Some(b"managesieve") => Some(b"managesieve"),
+                Some(b"h2") => Some(b"h2"),
+                Some(b"http/1.1") => Some(b"http/1.1"),
                 _ => None,
             },
         })
@@ -364,6 +367,10 @@ mod tests {
             idle_timeout: std::time::Duration::from_secs(60),
             legacy: Legacy::Refuse,
             mx: false,
+            trusted_proxies: Vec::new(),
+            max_body: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
         };
         let tls = Tls {
             min_version: TlsVersion::V1_2,

@@ -184,6 +184,10 @@ mod tests {
             idle_timeout: Duration::from_secs(60),
             legacy: Legacy::Refuse,
             mx: false,
+            trusted_proxies: Vec::new(),
+            max_body: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
         };
         let provider = Provider::new(&Tls {
             min_version,

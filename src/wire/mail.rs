@@ -57,6 +57,16 @@ pub fn too_many(protocol: MailProtocol) -> &'static str {
     }
 }
 
+/// The line for a client whose address is not served here.
+pub fn denied(protocol: MailProtocol) -> &'static str {
+    match protocol {
+        MailProtocol::Imap => "* BYE Access denied\r\n",
+        MailProtocol::Pop3 => "-ERR [SYS/PERM] Access denied\r\n",
+        MailProtocol::Smtp | MailProtocol::Submission => "554 5.7.1 Access denied\r\n",
+        MailProtocol::ManageSieve => "BYE \"Access denied\"\r\n",
+    }
+}
+
 /// The line for a client that has not begun TLS in time (RFC 5321 section 3.8, RFC 3501
 /// section 7.1.5, RFC 5804 section 1.3).
 pub fn timed_out(protocol: MailProtocol, hostname: &str) -> String {

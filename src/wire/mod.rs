@@ -8,6 +8,7 @@
 pub mod announced;
 pub mod client_hello;
 pub mod guard;
+pub mod http;
 pub mod mail;
 pub mod opening;
 pub mod proxy_protocol;

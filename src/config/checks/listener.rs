@@ -30,7 +30,18 @@ fn starttls(listener: &ListenerTable<'_>) {
     let (table, tls) = (&listener.table, encryption.as_str());
     let at = table.at_value("tls");
     let in_clear = matches!(protocol, Protocol::Smtp | Protocol::Submission);
-    if encryption.is_starttls() && protocol == Protocol::Tcp {
+    if protocol == Protocol::Http {
+        let instead = match encryption {
+            Encryption::Implicit | Encryption::Off => return,
+            Encryption::Passthrough => " (TLS that passes through is `protocol = \"tcp\"`)",
+            Encryption::StartTls | Encryption::StartTlsOptional => "",
+        };
+        let message = format_args!(
+            "`tls = \"{tls}\"` is not possible with protocol http; expected one of implicit, \
+             off{instead}"
+        );
+        table.error(at, message);
+    } else if encryption.is_starttls() && protocol == Protocol::Tcp {
         let message = format_args!(
             "`tls = \"{tls}\"` is not possible with protocol tcp, which has no STARTTLS; \
              expected one of implicit, passthrough, off"
@@ -48,9 +59,15 @@ fn starttls(listener: &ListenerTable<'_>) {
 
 /// Passwords that cross a network in clear.
 fn in_clear(listener: &ListenerTable<'_>) {
-    if listener.encryption != Some(Encryption::Off) {
+    // Of web servers that depends on the routes: `http` knows.
+    if listener.encryption != Some(Encryption::Off) || listener.protocol == Some(Protocol::Http) {
         return;
     }
+    open_to_others(listener);
+}
+
+/// Warns where a listener in clear can be reached from other hosts.
+pub(super) fn open_to_others(listener: &ListenerTable<'_>) {
     let mut bind = listener.bind.iter();
     if let Some(open) = bind.find(|bind| !bind.get_ref().ip().is_loopback()) {
         let message = format_args!(
@@ -104,7 +121,7 @@ fn idle_limit(listener: &ListenerTable<'_>) {
     let minutes = match protocol {
         Protocol::Imap | Protocol::ManageSieve => 30,
         Protocol::Pop3 | Protocol::Smtp | Protocol::Submission => 10,
-        Protocol::Tcp => return,
+        Protocol::Http | Protocol::Tcp => return,
     };
     if limit < Duration::from_secs(minutes * 60) {
         let message = format_args!(

@@ -1,6 +1,7 @@
 //! How the tables fit together: names that lead somewhere, addresses and routes that do not
 //! compete, and what is allowed and probably not meant.
 
+mod http;
 mod legacy;
 mod listener;
 mod upstream;
@@ -12,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use crate::cert::NamePattern;
-use crate::config::Encryption;
+use crate::config::{Encryption, Protocol};
 use crate::config::file::{Report, Table};
 use crate::config::nearest::nearest;
 use crate::config::tables::{ListenerTable, RouteTable, Tables, UpstreamTable};
@@ -36,6 +37,7 @@ pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
     references(tables);
     competing_routes(&tables.routes);
     tables.listeners.iter().for_each(listener::check);
+    http::check(tables);
     fit(tables);
     // What is misspelt leads nowhere and is not used by anyone: once is enough to say so.
     if !report.has_errors() {
@@ -210,13 +212,14 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A name that two routes take on one listener.
+/// A name, and a path, that two routes take on one listener.
 fn competing_routes(routes: &[RouteTable<'_>]) {
-    let mut taken: HashMap<&NamePattern, Vec<(usize, &RouteTable<'_>)>> = HashMap::new();
+    type Taken<'t> = HashMap<(&'t NamePattern, &'t str), Vec<(usize, &'t RouteTable<'t>)>>;
+    let mut taken = Taken::new();
     for route in routes {
         for name in &route.names {
             let (at, pattern) = (name.span().start, name.get_ref());
-            let others = taken.entry(pattern).or_default();
+            let others = taken.entry((pattern, &*route.path)).or_default();
             let rival = others
                 .iter()
                 .find_map(|(first, other)| Some((*first, common_listener(route, other)?)));
@@ -248,6 +251,10 @@ fn can_match(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
     if !holds_on(route, listener) {
         return false;
     }
+    // Every request says its name, with TLS or without.
+    if listener.protocol == Some(Protocol::Http) {
+        return true;
+    }
     listener.encryption != Some(Encryption::Off) || takes_the_nameless(route, listener)
 }
 
@@ -259,6 +266,10 @@ fn takes_the_nameless(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> b
 }
 
 fn holds_on(route: &RouteTable<'_>, listener: &ListenerTable<'_>) -> bool {
+    let http = listener.protocol.is_none_or(|it| it == Protocol::Http);
+    if !http && route.for_http().is_some() {
+        return false;
+    }
     let Some(names) = &route.listeners else {
         return true;
     };
@@ -312,8 +323,14 @@ fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
     }
     for route in routes.iter().filter(|_| !listeners.is_empty()) {
         if !listeners.iter().any(|listener| can_match(route, listener)) {
-            let message = "it can never match: its listeners have `tls = \"off\"`, so that no \
-                           client sends a name";
+            let message = match route.for_http() {
+                Some(key) => format!(
+                    "it can never match: `{key}` is for listeners of protocol http, and there is none"
+                ),
+                None => "it can never match: its listeners have `tls = \"off\"`, so that no client \
+                         sends a name"
+                    .to_owned(),
+            };
             route.table.warning(route.table.at_value("names"), message);
         }
     }

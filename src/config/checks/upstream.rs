@@ -188,14 +188,22 @@ fn encryption(upstream: &UpstreamTable<'_>, listeners: &[&ListenerTable<'_>]) {
             listener.table.title()
         );
         table.error(at, message);
-    } else if let Some(listener) = listeners.iter().find(|l| l.protocol == Some(Protocol::Tcp)) {
+    } else if let Some((listener, protocol)) = listeners.iter().find_map(without_starttls) {
         let message = format_args!(
-            "`tls = \"starttls\"` is not possible behind {} (protocol tcp), which has no \
+            "`tls = \"starttls\"` is not possible behind {} (protocol {}), which has no \
              STARTTLS; expected one of off, implicit",
-            listener.table.title()
+            listener.table.title(),
+            protocol.as_str()
         );
         table.error(at, message);
     }
+}
+
+fn without_starttls<'t, 'l>(
+    listener: &'l &'l ListenerTable<'t>,
+) -> Option<(&'l ListenerTable<'t>, Protocol)> {
+    let protocol = listener.protocol?;
+    protocol.mail().is_none().then_some((*listener, protocol))
 }
 
 /// What only some protocols have a word for.
@@ -223,7 +231,7 @@ fn refusal(way: ClientAddress, protocol: Protocol, untouched: bool) -> Option<St
             let why = ", which passes the client's own TLS on: nothing can be said in it";
             (why.to_owned(), "")
         }
-        (Protocol::Tcp, _) => (" (protocol tcp)".to_owned(), ""),
+        (Protocol::Http | Protocol::Tcp, _) => (format!(" (protocol {})", protocol.as_str()), ""),
         (Protocol::Imap, ClientAddress::Xclient) => (" (protocol imap)".to_owned(), "imap-id, "),
         (Protocol::Imap, _) | (_, ClientAddress::Xclient) => return None,
         _ => (format!(" (protocol {})", protocol.as_str()), "xclient, "),

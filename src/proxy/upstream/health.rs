@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Protocol;
+use crate::proxy::upstream::page::host_of;
 use crate::proxy::upstream::reach::{A_CHECK, Failure, Reached};
 use crate::proxy::upstream::{Purpose, Request, Server, Upstream};
 use crate::wire::announced::Announced;
@@ -162,7 +163,20 @@ impl Upstream {
     ) -> Result<Reached, Failure> {
         let tls = self.tls.load_full();
         let way = self.way(server, tls.as_deref());
-        match timeout(patience, way.reach(request)).await {
+        let asking = async {
+            let mut reached = way.reach(request).await?;
+            if let Some(path) = &self.config.health_path
+                && request.protocol == Protocol::Http
+            {
+                let host = host_of(&self.config, &server.address);
+                match reached.page(&host, path).await? {
+                    200..=399 => {}
+                    status => return Err(Failure::Unhealthy(status)),
+                }
+            }
+            Ok(reached)
+        };
+        match timeout(patience, asking).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::Timeout(A_CHECK)),
         }

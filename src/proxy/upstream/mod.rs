@@ -1,7 +1,9 @@
 //! The servers' end: which one, how it is reached, and what it is told about the client.
 
 mod health;
+mod page;
 mod reach;
+mod web;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 use crate::causes;
 use crate::config::{self, Balance, Protocol, ServerAddress, UpstreamEncryption};
 use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::proxy::http::Idle;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::socket::Socket;
 use crate::proxy::upstream::health::{Asked, Health};
@@ -26,6 +29,7 @@ use crate::wire::opening::{Opened, OpeningError};
 use crate::wire::proxy_protocol::Announcement;
 
 pub use reach::{Failure, Reached, Way};
+pub(super) use web::Asking;
 
 /// An upstream at work: its servers, and how many connections each has.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ struct Server {
     silent: [Notify; Protocol::COUNT],
     /// Milliseconds after the upstream's `since` until which it is passed over while down.
     avoided_until: AtomicU64,
+    /// Connections of HTTP that wait for their next request.
+    idle: Idle,
 }
 
 /// How long a server that could not be reached is passed over if there is another one. After
@@ -150,6 +156,7 @@ impl Upstream {
             announced: Default::default(),
             silent: Default::default(),
             avoided_until: AtomicU64::new(0),
+            idle: Idle::default(),
         };
         let tls = client_tls(&config, clock)?;
         Ok(Arc::new(Self {
@@ -214,50 +221,12 @@ impl Upstream {
         let mut reason = "no-server";
         while let Some(n) = self.choose(&tried, asked, client, self.since.elapsed()) {
             tried[n] = true;
-            let server = &self.servers[n];
-            if counts {
-                // If it is down, only this connection finds out whether it still is.
-                server.avoid_from(self.since.elapsed());
-            }
-            // Counted from here on, so that the next connection sees this one.
-            let lease = self.lease(n);
-            let started = Instant::now();
-            let way = self.way(server, tls.as_deref());
             let others = tried.contains(&false);
-            let reached = tokio::select! {
-                biased;
-                reached = way.reach(request) => reached,
-                () = server.silent[request.protocol.index()].notified(), if counts && others => {
-                    Err(Failure::Timeout(A_CHECK))
-                }
-            };
-            match reached {
-                Ok(Reached {
-                    socket,
-                    opened,
-                    inbound,
-                }) => {
-                    if counts {
-                        self.note(server, asked, None);
-                    }
-                    let seconds = started.elapsed().as_secs_f64();
-                    self.metrics.connect_seconds.observe(seconds);
-                    return Ok(Connected {
-                        socket,
-                        lease,
-                        opened,
-                        inbound,
-                    });
-                }
+            let connected = self.try_server(n, request, (counts, others), tls.as_deref());
+            match connected.await {
+                Ok(connected) => return Ok(connected),
                 Err(failure) => {
                     reason = failure.reason();
-                    self.metrics.error(reason);
-                    if counts && failure.is_down() {
-                        self.note(server, asked, Some(&failure));
-                    }
-                    let (upstream, server) = (&self.config.name, &server.label);
-                    let error = causes::in_one_line(&failure);
-                    tracing::debug!(upstream, server, error, "the server cannot be used");
                     // What was said before its TLS may be anybody's words.
                     let in_clear = self.config.encryption == UpstreamEncryption::StartTls;
                     if let Failure::Opening(OpeningError::Refused(words)) = failure
@@ -269,6 +238,63 @@ impl Upstream {
             }
         }
         Err(ConnectError::Unavailable(reason))
+    }
+
+    /// Connects to one server, and remembers what comes of it if that `counts` for others. With
+    /// `others` left to try, it is waited for only until a health check has given it up.
+    async fn try_server(
+        self: &Arc<Self>,
+        n: usize,
+        request: &Request<'_>,
+        (counts, others): (bool, bool),
+        tls: Option<&ClientTls>,
+    ) -> Result<Connected, Failure> {
+        let asked = request.asked();
+        let server = &self.servers[n];
+        if counts {
+            // If it is down, only this connection finds out whether it still is.
+            server.avoid_from(self.since.elapsed());
+        }
+        // Counted from here on, so that the next connection sees this one.
+        let lease = self.lease(n);
+        let started = Instant::now();
+        let way = self.way(server, tls);
+        let reached = tokio::select! {
+            biased;
+            reached = way.reach(request) => reached,
+            () = server.silent[request.protocol.index()].notified(), if counts && others => {
+                Err(Failure::Timeout(A_CHECK))
+            }
+        };
+        match reached {
+            Ok(Reached {
+                socket,
+                opened,
+                inbound,
+            }) => {
+                if counts {
+                    self.note(server, asked, None);
+                }
+                let seconds = started.elapsed().as_secs_f64();
+                self.metrics.connect_seconds.observe(seconds);
+                Ok(Connected {
+                    socket,
+                    lease,
+                    opened,
+                    inbound,
+                })
+            }
+            Err(failure) => {
+                self.metrics.error(failure.reason());
+                if counts && failure.is_down() {
+                    self.note(server, asked, Some(&failure));
+                }
+                let (upstream, server) = (&self.config.name, &server.label);
+                let error = causes::in_one_line(&failure);
+                tracing::debug!(upstream, server, error, "the server cannot be used");
+                Err(failure)
+            }
+        }
     }
 
     fn way<'a>(&'a self, server: &'a Server, tls: Option<&'a ClientTls>) -> Way<'a> {
@@ -297,6 +323,11 @@ impl Upstream {
             }
             None => {}
         }
+    }
+
+    /// A server as the status and the metrics show it.
+    pub(super) fn label(&self, server: usize) -> &str {
+        self.servers.get(server).map_or("", |server| &server.label)
     }
 
     fn lease(self: &Arc<Self>, server: usize) -> Lease {
@@ -434,7 +465,9 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             greeting_timeout: Duration::from_secs(300),
             balance,
-            health_interval,
+            health_interval: None,
+            host: None,
+            health_path: None,
         };
         Upstream::new(Arc::new(config), &Metrics::new("0"), Clock::System).unwrap()
     }

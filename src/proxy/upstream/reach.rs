@@ -49,6 +49,9 @@ pub enum Failure {
     /// It took longer than `connect_timeout`, `greeting_timeout` or [`A_CHECK`].
     #[error("it did not answer within {0}")]
     Timeout(&'static str),
+    /// A page that shows whether it works is answered with another status.
+    #[error("it answers health_path with status {0}, expected 200 to 399")]
+    Unhealthy(u16),
     /// TLS with it failed.
     #[error("TLS with it failed")]
     Tls(#[source] UpstreamTlsError),
@@ -72,6 +75,7 @@ impl Failure {
                 "connect_timeout" => "timeout",
                 _ => "greeting-timeout",
             },
+            Self::Unhealthy(_) => "unhealthy",
             Self::Tls(error) => error.reason(),
             Self::Opening(error) => error.reason(),
         }

@@ -1,0 +1,203 @@
+//! The line and the counts that every request leaves behind.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hashbrown::DefaultHashBuilder;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use hyper::http::Version;
+use hyper::http::request::Parts;
+use hyper::{Method, Uri};
+use tokio::time::Instant;
+
+use crate::metrics::RouteMetrics;
+use crate::proxy::Upstream;
+use crate::proxy::http::http2::Watch;
+use crate::proxy::http::visitor::Visitor;
+use crate::wire::http::masked;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest number of a trusted sender's own.
+const LONGEST_ID: usize = 128;
+
+/// A client that did not wait for the answer, as nginx counts it.
+const GONE: u16 = 499;
+
+/// One request, from its header to the end of its answer. Dropping it is that end.
+#[derive(Debug)]
+pub(super) struct Entry {
+    visitor: Arc<Visitor>,
+    started: Instant,
+    pub(super) id: String,
+    pub(super) method: Method,
+    uri: Uri,
+    version: Version,
+    fields: [Option<HeaderValue>; 3],
+    pub(super) status: u16,
+    /// Bytes of the body that went to the client, and that came from it.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) route: Option<Arc<RouteMetrics>>,
+    served: Option<Served>,
+    /// What went wrong, in a bounded word.
+    pub(super) fault: Option<&'static str>,
+    /// HTTP/2: whether the client takes what it is sent.
+    pub(super) watch: Option<Arc<Watch>>,
+}
+
+/// The server that a request went to.
+#[derive(Debug)]
+struct Served {
+    upstream: Arc<Upstream>,
+    server: Option<usize>,
+    asked: Instant,
+    answered: Option<Duration>,
+}
+
+/// A number that no other request has: of this process by the count, of others by the keys.
+fn new_id() -> String {
+    static KEYS: OnceLock<[DefaultHashBuilder; 2]> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let keys = KEYS.get_or_init(|| [DefaultHashBuilder::default(), DefaultHashBuilder::default()]);
+    let count = COUNT.fetch_add(1, Relaxed);
+    format!("{:016x}{:016x}", keys[0].hash_one(count), keys[1].hash_one(count))
+}
+
+impl Entry {
+    pub(super) fn new(visitor: &Arc<Visitor>, request: &Parts) -> Box<Self> {
+        let theirs = request.headers.get(X_REQUEST_ID).filter(|_| visitor.trusted);
+        let theirs = theirs.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let theirs = theirs.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+        let field = |headers: &HeaderMap, name| headers.get(name).cloned();
+        Box::new(Self {
+            started: Instant::now(),
+            id: theirs.unwrap_or_else(new_id),
+            method: request.method.clone(),
+            uri: request.uri.clone(),
+            version: request.version,
+            fields: [HOST, REFERER, USER_AGENT].map(|name| field(&request.headers, name)),
+            status: GONE,
+            sent: 0,
+            received: 0,
+            route: None,
+            served: None,
+            fault: None,
+            watch: None,
+            visitor: Arc::clone(visitor),
+        })
+    }
+
+    /// One of which nothing is known: what came could not be read.
+    pub(super) fn unread(visitor: &Arc<Visitor>, status: u16) -> Box<Self> {
+        let (parts, ()) = hyper::Request::new(()).into_parts();
+        visitor.pulse.request();
+        let mut entry = Self::new(visitor, &parts);
+        entry.method = Method::default();
+        entry.fault = Some("malformed");
+        entry.status = status;
+        entry
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.visitor.http2
+    }
+
+    /// It goes to a server of this upstream.
+    pub(super) fn asks(&mut self, upstream: &Arc<Upstream>) {
+        self.served = Some(Served {
+            upstream: Arc::clone(upstream),
+            server: None,
+            asked: Instant::now(),
+            answered: None,
+        });
+    }
+
+    /// It goes to this one.
+    pub(super) fn asks_server(&mut self, server: usize) {
+        if let Some(served) = &mut self.served {
+            served.server = Some(server);
+        }
+    }
+
+    /// The server's answer begins.
+    pub(super) fn answered(&mut self, status: u16) {
+        self.status = status;
+        if let Some(served) = &mut self.served {
+            served.answered = Some(served.asked.elapsed());
+        }
+    }
+
+    fn write(&self, seconds: f64) {
+        let target = self.uri.path_and_query().map_or("*", |target| target.as_str());
+        let [host, referer, agent] = &self.fields;
+        let [referer, agent] = [referer, agent].map(text);
+        let host = match self.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => text(host),
+        };
+        let (method, path, protocol) = match self.fault {
+            Some("malformed") => (None, None, None),
+            _ => (Some(self.method.as_str()), Some(masked(target)), Some(protocol(self.version))),
+        };
+        let served = self.served.as_ref();
+        let server = served.and_then(|it| Some(it.upstream.label(it.server?)));
+        tracing::info!(
+            name: "request",
+            target: "gatepost::access",
+            client = %self.visitor.client,
+            listener = self.visitor.active.config.name,
+            method,
+            host,
+            path = path.as_deref(),
+            protocol,
+            status = self.status,
+            bytes = self.sent,
+            bytes_up = self.received,
+            seconds,
+            upstream = served.map(|served| &*served.upstream.config().name),
+            server,
+            upstream_seconds = served.and_then(|it| it.answered).map(|it| it.as_secs_f64()),
+            id = &*self.id,
+            sni = self.visitor.server_name.as_deref().map(crate::cert::DnsName::as_str),
+            tls = self.visitor.tls.map(|tls| tls.version),
+            referer = referer.map(masked).as_deref(),
+            agent,
+            fault = self.fault,
+            "request"
+        );
+    }
+}
+
+/// A field as far as it is text.
+fn text(value: &Option<HeaderValue>) -> Option<&str> {
+    value.as_ref()?.to_str().ok()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.watch.as_ref().is_some_and(|watch| watch.is_over()) {
+            self.fault = Some("stalled");
+        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        let active = &self.visitor.active;
+        if let Some(routes) = &active.web {
+            let route = self.route.as_ref().unwrap_or(&routes.unrouted);
+            route.request(self.status, seconds);
+        }
+        if active.access {
+            self.write(seconds);
+        }
+        self.visitor.pulse.over(self.visitor.http2, self.status != GONE);
+    }
+}
