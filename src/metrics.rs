@@ -231,7 +231,8 @@ impl Metrics {
             }
             keep
         });
-        let label = |labels: &HashMap<&str, &str>, name| labels.get(name).map(|it| (*it).to_owned());
+        let label =
+            |labels: &HashMap<&str, &str>, name| labels.get(name).map(|it| (*it).to_owned());
         retain(&self.vectors.http_requests, |labels| {
             let key = label(labels, "listener").zip(label(labels, "route"));
             key.is_some_and(|key| kept.contains(&key))

@@ -54,7 +54,8 @@ pub fn rfc3339(seconds: i64) -> String {
 
 /// Seconds since the Unix epoch as access logs write them: `27/Nov/2026:22:15:10 +0000`.
 pub fn common_log(seconds: i64) -> String {
-    let format = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+    let format =
+        format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|time| time.format(format).ok())

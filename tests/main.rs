@@ -20,3 +20,4 @@ mod relay;
 mod selection;
 mod starttls;
 mod watch;
+mod web;

@@ -228,8 +228,8 @@ mod tests {
     use crate::cert::{DnsName, Order, UnknownName};
     use crate::config::sections::{SECTIONS, Section};
     use crate::config::{
-        Balance, ClientAddress, Config, Encryption, Legacy, LogFormat, Protocol, ServerAddress,
-        TlsVersion, TrustSource, UpstreamEncryption, Verification, parse,
+        Balance, ClientAddress, Config, Encryption, Legacy, Listener, LogFormat, Protocol,
+        ServerAddress, Target, TlsVersion, TrustSource, UpstreamEncryption, Verification, parse,
     };
 
     const SMALLEST: &str = r#"
@@ -367,6 +367,7 @@ mod tests {
             ("smtp", 11),
             ("submission", 11),
             ("managesieve", 35),
+            ("http", 60),
             ("tcp", 60),
         ] {
             let text = SMALLEST
@@ -407,9 +408,96 @@ mod tests {
             panic!("{:?}", config.routes)
         };
         assert_eq!(everywhere.names[0].to_string(), "*.example.org");
-        assert!(everywhere.holds_on("l") && everywhere.holds_on("m"));
-        assert!(one.holds_on("l") && !one.holds_on("m"));
-        assert!(std::sync::Arc::ptr_eq(&one.upstream, &config.upstreams[0]));
+        let l = config.listener("l").unwrap();
+        let m = Listener {
+            name: "m".to_owned(),
+            ..Listener::clone(l)
+        };
+        assert!(everywhere.holds_on(l) && everywhere.holds_on(&m));
+        assert!(one.holds_on(l) && !one.holds_on(&m));
+        let upstream = one.upstream().unwrap();
+        assert!(std::sync::Arc::ptr_eq(upstream, &config.upstreams[0]));
+    }
+
+    const WEB: &str = r#"
+        [[listener]]
+        name = "https"
+        bind = ["[::]:443"]
+        protocol = "http"
+        upstream = "u"
+        trusted_proxies = ["10.0.0.0/8"]
+        max_body = "100MiB"
+        allow = ["192.0.2.0/24"]
+        deny = ["192.0.2.7"]
+        [[listener]]
+        name = "imaps"
+        bind = ["[::]:993"]
+        protocol = "imap"
+        upstream = "u"
+        [[route]]
+        names = ["a.example"]
+        path = "/ews/"
+        upstream = "u"
+        hsts = "730d"
+        [[route]]
+        names = ["b.example"]
+        redirect = "https:8443"
+        [[route]]
+        names = ["b.example"]
+        path = "/gone"
+        respond = 410
+        [[route]]
+        names = ["c.example"]
+        upstream = "u"
+        [[upstream]]
+        name = "u"
+        servers = ["10.0.0.5"]
+        host = "Inner.example:8080"
+        health_path = "/health?full=1"
+    "#;
+
+    #[test]
+    fn what_is_written_of_web_servers() {
+        let config = config(WEB);
+        let [https, imaps] = config.listeners.as_slice() else {
+            panic!("{:?}", config.listeners)
+        };
+        assert_eq!(https.protocol, Protocol::Http);
+        assert_eq!(https.idle_timeout, Duration::from_secs(3600));
+        assert_eq!(https.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(https.max_body, Some(100 << 20));
+        for (client, allowed) in [
+            ("192.0.2.1", true),
+            ("192.0.2.7", false),
+            ("198.51.100.1", false),
+        ] {
+            assert_eq!(https.allows(client.parse().unwrap()), allowed, "{client}");
+        }
+        assert!(imaps.allows("198.51.100.1".parse().unwrap()));
+        assert_eq!((imaps.max_body, imaps.trusted_proxies.len()), (None, 0));
+        let targets: Vec<_> = config
+            .routes
+            .iter()
+            .map(|route| match route.target {
+                Target::Upstream(_) => "u".to_owned(),
+                Target::Redirect(port) => format!("redirect {port}"),
+                Target::Respond(status) => format!("respond {status}"),
+            })
+            .collect();
+        assert_eq!(targets, ["u", "redirect 8443", "respond 410", "u"]);
+        let on_imaps = config.routes.iter().map(|route| route.holds_on(imaps));
+        assert_eq!(on_imaps.collect::<Vec<_>>(), [false, false, false, true]);
+        assert!(config.routes.iter().all(|route| route.holds_on(https)));
+        assert_eq!(&*config.routes[0].path, "/ews/");
+        assert_eq!(&*config.routes[3].path, "/");
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+        assert_eq!(config.routes[0].hsts, days(730));
+        assert_eq!(
+            config.upstreams[0].host.as_deref(),
+            Some("inner.example:8080")
+        );
+        let health_path = config.upstreams[0].health_path.as_deref();
+        assert_eq!(health_path, Some("/health?full=1"));
     }
 
     #[test]

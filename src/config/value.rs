@@ -198,12 +198,14 @@ pub(super) fn memory(value: &DeValue<'_>) -> Result<Duration, Refusal> {
 /// `https` or `https:PORT`: the port.
 pub(super) fn redirect(value: &DeValue<'_>) -> Result<u16, Refusal> {
     let expected = "\"https\" or \"https:PORT\"";
-    text(value, expected, |text| match text.strip_prefix("https")? {
-        "" => Some(443),
-        port => {
-            let digits = port.strip_prefix(':')?;
-            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-            digits.parse().ok().filter(|port| plain && *port > 0)
+    text(value, expected, |text| {
+        match text.strip_prefix("https")? {
+            "" => Some(443),
+            port => {
+                let digits = port.strip_prefix(':')?;
+                let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+                digits.parse().ok().filter(|port| plain && *port > 0)
+            }
         }
     })
 }

@@ -223,7 +223,7 @@ fn configuration(upstreams: &[SocketAddr]) -> String {
     );
     for ((listener, service), upstream) in SERVICES.iter().zip(upstreams) {
         let (protocol, name) = match service {
-            Service::Web => ("tcp", "web"),
+            Service::Web => ("http", "web"),
             Service::Imap => ("imap", "imap"),
             Service::Smtp => ("submission", "smtp"),
         };

@@ -68,7 +68,10 @@ impl Request {
         let now = Clock::System.now().as_secs();
         let date = common_log(i64::try_from(now).unwrap_or(i64::MAX));
         // With its port an address would be no host to the tools that read this.
-        let client = self.get("client").rsplit_once(':').map_or("-", |(host, _)| host);
+        let client = self
+            .get("client")
+            .rsplit_once(':')
+            .map_or("-", |(host, _)| host);
         let client = client.trim_start_matches('[').trim_end_matches(']');
         let mut line = format!("{client} - - [{date}] ");
         let request = match self.get("method") {
@@ -85,7 +88,11 @@ impl Request {
         for name in ["upstream", "server", "seconds", "upstream_seconds", "id"] {
             line.push(' ');
             match self.get(name) {
-                value if value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') => {
+                value
+                    if value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_graphic() && byte != b'"') =>
+                {
                     line.push_str(value);
                 }
                 value => push_quoted(&mut line, value),

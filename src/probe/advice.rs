@@ -333,7 +333,7 @@ impl Advisor<'_> {
             return vec![software];
         }
         let speaks = |software: &Software| match (software, self.protocol) {
-            (_, Protocol::Tcp) => false,
+            (_, Protocol::Http | Protocol::Tcp) => false,
             (Software::Dovecot, protocol) => protocol != Protocol::Smtp,
             (Software::Postfix | Software::Exim, protocol) => {
                 matches!(protocol, Protocol::Smtp | Protocol::Submission)

@@ -26,6 +26,7 @@ const CLIENT: &str = "client address";
 const CONNECTION: &str = "connection";
 const STARTTLS: &str = "STARTTLS";
 const TLS: &str = "TLS";
+const ANSWER: &str = "answer";
 const LOGIN: &str = "login";
 const RELAY: &str = "relay";
 
@@ -69,6 +70,9 @@ impl Examination {
 
     /// What to say of a server that answers.
     async fn works(&self, visit: &Visit) -> Vec<Finding> {
+        if let Some(finding) = self.web_header_of(visit).await {
+            return vec![finding];
+        }
         if let Some(finding) = self.header_of(visit).await {
             return vec![finding];
         }
@@ -82,12 +86,47 @@ impl Examination {
             let now = i64::try_from(self.destination.clock.now().as_secs()).unwrap_or(i64::MAX);
             findings.extend(certificate::shown(peer, &self.upstream, &advisor, now));
         }
+        findings.extend(visit.status.map(|status| self.answers(status)));
         if let Some(said) = &visit.said {
             findings.extend(self.starttls(visit, said));
             findings.extend(self.login(visit, said).await);
             findings.extend(self.relay(visit).await);
         }
         findings
+    }
+
+    /// A web server that takes a PROXY header for a request, or for which one is missing: it says
+    /// that it makes no sense, and without the header, or with it, something else.
+    async fn web_header_of(&self, visit: &Visit) -> Option<Finding> {
+        const BAD_REQUEST: u16 = 400;
+        if visit.status != Some(BAD_REQUEST) {
+            return None;
+        }
+        let other = self.destination.visit(&self.other_header()).await.ok()?;
+        if other.status? == BAD_REQUEST {
+            return None;
+        }
+        let happened = format!("the server answers with status {BAD_REQUEST}");
+        Some(match sends_header(&self.upstream) {
+            true => self.header_not_expected(&happened, &other),
+            false => self.header_expected(&happened, &other),
+        })
+    }
+
+    /// What a web server answers to the first question.
+    fn answers(&self, status: u16) -> Finding {
+        let checked = self.upstream.health_path.as_deref();
+        let path = checked.unwrap_or("/");
+        let text = format!("GET {path} is answered with status {status}");
+        match (status, checked) {
+            (200..=399, _) => Finding::note(ANSWER, text),
+            (_, Some(_)) => {
+                let text = format!("{text}: health checks will hold the server for down");
+                Finding::error(ANSWER, text)
+            }
+            (500.., None) => Finding::warning(ANSWER, text),
+            (_, None) => Finding::note(ANSWER, text),
+        }
     }
 
     /// A server that answers a PROXY header instead of the first question, or that answers
@@ -127,7 +166,9 @@ impl Examination {
         let advisor = self.advisor(Some(visit));
         let us = advisor.us;
         Some(match self.upstream.client_address {
-            ClientAddress::ProxyV1 | ClientAddress::ProxyV2 if visit.said.is_none() => {
+            ClientAddress::ProxyV1 | ClientAddress::ProxyV2
+                if visit.said.is_none() && visit.status.is_none() =>
+            {
                 let word = self.upstream.client_address.as_str();
                 let text =
                     format!("sent ({word}); whether it is expected shows nobody but a client");
@@ -351,7 +392,8 @@ impl Examination {
     /// Whether all would be well with a PROXY header, or without.
     async fn wrong_header(&self, trouble: &Trouble) -> Option<Finding> {
         let other = self.destination.visit(&self.other_header()).await.ok()?;
-        if other.junk.is_some() || (other.said.is_none() && other.peer.is_none()) {
+        let silent = other.said.is_none() && other.peer.is_none() && other.status.is_none();
+        if other.junk.is_some() || silent {
             return None;
         }
         let happened = causes::in_one_line(trouble);
@@ -364,8 +406,11 @@ impl Examination {
     /// Whether the server speaks in clear where TLS was expected.
     async fn speaks_in_clear(&self) -> Option<Finding> {
         let in_clear = self.unverified(UpstreamEncryption::Off);
-        let said = self.destination.visit(&in_clear).await.ok()?.said?;
-        let offered = offers_starttls(self.destination.protocol.mail()?, &said.capabilities);
+        let visit = self.destination.visit(&in_clear).await.ok()?;
+        let offered = match (self.destination.protocol.mail(), visit.said) {
+            (Some(protocol), Some(said)) => offers_starttls(protocol, &said.capabilities),
+            _ => visit.status.map(|_| false)?,
+        };
         let remedies = self.advisor(None).in_clear(offered);
         Some(Finding::error(TLS, "the server speaks in clear here").with(remedies))
     }

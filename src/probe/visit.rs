@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::{ClientAddress, Protocol, ServerAddress, Upstream, UpstreamEncryption};
 use crate::probe::report::{Manner, Pace};
-use crate::proxy::{Failure, Purpose, Reached, Request, Way};
+use crate::proxy::{Failure, Purpose, Reached, Request, Way, host_of};
 use crate::time::Clock;
 use crate::tls::{ClientTls, ClientTlsError, Peer};
 use crate::wire::announced::Announced;
@@ -64,6 +64,8 @@ pub(super) struct Visit {
     /// Whether the greeting had more than one line.
     pub(super) long_greeting: bool,
     pub(super) peer: Option<Peer>,
+    /// What a web server answers to the first question.
+    pub(super) status: Option<u16>,
     /// Our own address.
     pub(super) us: Option<IpAddr>,
 }
@@ -121,11 +123,16 @@ impl Destination {
             has_capabilities: false,
             junk: None,
             long_greeting: false,
+            status: None,
             peer: reached.peer(),
             us: reached
                 .own_address()
                 .map(|address| address.ip().to_canonical()),
         };
+        if self.protocol == Protocol::Http {
+            visit.ask_page(reached, upstream, &self.server).await?;
+            return Ok(visit);
+        }
         let Some(protocol) = self.protocol.mail() else {
             return Ok(visit);
         };
@@ -214,6 +221,25 @@ pub(super) fn sends_header(upstream: &Upstream) -> bool {
 }
 
 impl Visit {
+    /// Asks a web server for what health checks ask for, or for its first page.
+    async fn ask_page(
+        &mut self,
+        mut reached: Reached,
+        upstream: &Upstream,
+        server: &ServerAddress,
+    ) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let path = upstream.health_path.as_deref().unwrap_or("/");
+        let host = host_of(upstream, server);
+        let status = match timeout(PATIENCE, reached.page(&host, path)).await {
+            Ok(status) => status?,
+            Err(_) => return Err(TalkError::Late.into()),
+        };
+        self.pace.answer = Some(begun.elapsed());
+        self.status = Some(status);
+        Ok(())
+    }
+
     /// Asks for the capabilities, and leaves.
     async fn ask(&mut self, mut talk: Talk<'_>, mut opened: Opened) -> Result<(), TalkError> {
         let protocol = talk.protocol;

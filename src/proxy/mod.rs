@@ -23,10 +23,12 @@ mod socket;
 mod upstream;
 
 pub use downstream::DownstreamError;
-pub use http::{Action as HttpAction, HttpEnd, Routes as HttpRoutes};
 pub use error::{Party, SessionError, Stage};
+pub use http::{Action as HttpAction, HttpEnd, Routes as HttpRoutes};
 pub use limits::{ClientLimit, ConnectionLimit};
 pub use listener::{Acceptor, Ending, bind};
 pub use route::RouteTable;
 pub use session::Active;
-pub use upstream::{ConnectError, Failure, Purpose, Reached, Request, ServerStatus, Upstream, Way};
+pub use upstream::{
+    ConnectError, Failure, Purpose, Reached, Request, ServerStatus, Upstream, Way, host_of,
+};

@@ -15,8 +15,8 @@ use crate::proxy::boundary::{Arrived, Ciphertext, Clear, Client, Injection};
 use crate::proxy::downstream::{Downstream, DownstreamError};
 use crate::proxy::guarded::Guarded;
 use crate::proxy::handshake::Answered;
-use crate::proxy::limits::{ClientLimit, Counted};
 use crate::proxy::http::{self, Routes as HttpRoutes, Visitor};
+use crate::proxy::limits::{ClientLimit, Counted};
 use crate::proxy::listener::Ending;
 use crate::proxy::relay::{Ended, Relay};
 use crate::proxy::report::Report;
@@ -214,10 +214,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The plaintext phase of a listener with STARTTLS.
-    async fn greet(
-        &mut self,
-        mut client: Client<Clear>,
-    ) -> Result<Established<'a>, SessionError> {
+    async fn greet(&mut self, mut client: Client<Clear>) -> Result<Established<'a>, SessionError> {
         self.stage = Stage::Preamble;
         self.report.starttls = Some("none");
         let deadline = Instant::now() + self.active.preamble_timeout;
@@ -283,10 +280,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The client was told to go ahead: TLS, or nothing.
-    async fn start_tls(
-        &mut self,
-        client: Client<Clear>,
-    ) -> Result<Established<'a>, SessionError> {
+    async fn start_tls(&mut self, client: Client<Clear>) -> Result<Established<'a>, SessionError> {
         self.stage = Stage::Handshake;
         self.report.starttls = Some("failed");
         let client = client.start_tls();

@@ -353,7 +353,10 @@ fn routes(config: &Config, listener: &Listener, upstreams: &[Arc<Upstream>]) -> 
 
 /// The routes that hold on a listener.
 fn held<'a>(config: &'a Config, listener: &'a Listener) -> impl Iterator<Item = &'a Route> {
-    config.routes.iter().filter(|route| route.holds_on(listener))
+    config
+        .routes
+        .iter()
+        .filter(|route| route.holds_on(listener))
 }
 
 /// Where the requests of a listener of http go.
@@ -397,7 +400,11 @@ const NO_ROUTE: &str = "none";
 
 /// A route as the metrics show it: its first name, and its path if it is for one.
 fn route_label(route: &Route) -> String {
-    let name = route.names.first().map(ToString::to_string).unwrap_or_default();
+    let name = route
+        .names
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     match &*route.path {
         "/" => name,
         path => name + path,
@@ -406,7 +413,10 @@ fn route_label(route: &Route) -> String {
 
 /// Every listener with every route that its requests are counted by.
 pub(super) fn counted_routes(config: &Config) -> Vec<(String, String)> {
-    let web = config.listeners.iter().filter(|it| it.protocol == Protocol::Http);
+    let web = config
+        .listeners
+        .iter()
+        .filter(|it| it.protocol == Protocol::Http);
     web.flat_map(|listener| {
         let own = [DEFAULT_ROUTE, NO_ROUTE].map(str::to_owned);
         let routes = held(config, listener).map(route_label).chain(own);

@@ -100,6 +100,14 @@ impl Client {
         line.trim_end().to_owned()
     }
 
+    /// The next `n` bytes.
+    #[track_caller]
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
     /// Sends a line, and returns the line that answers it.
     #[track_caller]
     pub(crate) fn ask(&mut self, line: &str) -> String {

@@ -9,12 +9,14 @@ pub(crate) mod exim;
 pub(crate) mod gatepost;
 pub(crate) mod handshake;
 pub(crate) mod net;
+pub(crate) mod nginx;
 pub(crate) mod packages;
 pub(crate) mod postfix;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod scrape;
 pub(crate) mod wait;
+pub(crate) mod web;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

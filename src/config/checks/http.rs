@@ -115,6 +115,9 @@ fn without_effect(listener: &ListenerTable<'_>) {
 }
 
 fn trusted(listener: &ListenerTable<'_>) {
+    if listener.protocol.is_some_and(|it| it != Protocol::Http) {
+        return;
+    }
     for network in &listener.trusted_proxies {
         if network.get_ref().is_everything() {
             let message = format_args!(

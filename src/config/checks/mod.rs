@@ -13,11 +13,11 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use crate::cert::NamePattern;
-use crate::config::{Encryption, Protocol};
 use crate::config::file::{Report, Table};
 use crate::config::nearest::nearest;
 use crate::config::tables::{ListenerTable, RouteTable, Tables, UpstreamTable};
 use crate::config::value::quoted;
+use crate::config::{Encryption, Protocol};
 
 /// Reports everything that no table can tell by itself.
 pub(super) fn check(tables: &Tables<'_>, report: &Report<'_>) {
@@ -225,7 +225,12 @@ fn competing_routes(routes: &[RouteTable<'_>]) {
                 .find_map(|(first, other)| Some((*first, common_listener(route, other)?)));
             if let Some((first, on)) = rival {
                 let line = route.table.line(first);
-                let message = format!("\"{pattern}\" is routed already{on}, in line {line}");
+                let with = match &*route.path {
+                    "/" => String::new(),
+                    path => format!(" with path \"{path}\""),
+                };
+                let message =
+                    format!("\"{pattern}\"{with} is routed already{on}, in line {line}");
                 route.table.error(at, message);
             }
             others.push((at, route));
@@ -327,9 +332,11 @@ fn idle_parts(tables: &Tables<'_>, report: &Report<'_>) {
                 Some(key) => format!(
                     "it can never match: `{key}` is for listeners of protocol http, and there is none"
                 ),
-                None => "it can never match: its listeners have `tls = \"off\"`, so that no client \
+                None => {
+                    "it can never match: its listeners have `tls = \"off\"`, so that no client \
                          sends a name"
-                    .to_owned(),
+                        .to_owned()
+                }
             };
             route.table.warning(route.table.at_value("names"), message);
         }

@@ -63,12 +63,19 @@ fn new_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let keys = KEYS.get_or_init(|| [DefaultHashBuilder::default(), DefaultHashBuilder::default()]);
     let count = COUNT.fetch_add(1, Relaxed);
-    format!("{:016x}{:016x}", keys[0].hash_one(count), keys[1].hash_one(count))
+    format!(
+        "{:016x}{:016x}",
+        keys[0].hash_one(count),
+        keys[1].hash_one(count)
+    )
 }
 
 impl Entry {
     pub(super) fn new(visitor: &Arc<Visitor>, request: &Parts) -> Box<Self> {
-        let theirs = request.headers.get(X_REQUEST_ID).filter(|_| visitor.trusted);
+        let theirs = request
+            .headers
+            .get(X_REQUEST_ID)
+            .filter(|_| visitor.trusted);
         let theirs = theirs.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let theirs = theirs.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
         let field = |headers: &HeaderMap, name| headers.get(name).cloned();
@@ -131,7 +138,10 @@ impl Entry {
     }
 
     fn write(&self, seconds: f64) {
-        let target = self.uri.path_and_query().map_or("*", |target| target.as_str());
+        let target = self
+            .uri
+            .path_and_query()
+            .map_or("*", |target| target.as_str());
         let [host, referer, agent] = &self.fields;
         let [referer, agent] = [referer, agent].map(text);
         let host = match self.uri.authority() {
@@ -140,7 +150,11 @@ impl Entry {
         };
         let (method, path, protocol) = match self.fault {
             Some("malformed") => (None, None, None),
-            _ => (Some(self.method.as_str()), Some(masked(target)), Some(protocol(self.version))),
+            _ => (
+                Some(self.method.as_str()),
+                Some(masked(target)),
+                Some(protocol(self.version)),
+            ),
         };
         let served = self.served.as_ref();
         let server = served.and_then(|it| Some(it.upstream.label(it.server?)));
@@ -198,6 +212,8 @@ impl Drop for Entry {
         if active.access {
             self.write(seconds);
         }
-        self.visitor.pulse.over(self.visitor.http2, self.status != GONE);
+        self.visitor
+            .pulse
+            .over(self.visitor.http2, self.status != GONE);
     }
 }

@@ -140,7 +140,10 @@ impl Borrowed {
 
     /// Whether the server has said something since the request.
     pub(super) fn has_answered(&self) -> bool {
-        let received = self.link.as_ref().map(|link| link.traffic().received.load(Relaxed));
+        let received = self
+            .link
+            .as_ref()
+            .map(|link| link.traffic().received.load(Relaxed));
         received.is_none_or(|received| received > self.before.0)
     }
 
@@ -170,8 +173,12 @@ impl Borrowed {
             let traffic = link.traffic();
             let now = (traffic.received.load(Relaxed), traffic.sent.load(Relaxed));
             let metrics = &self.visitor.active.metrics;
-            metrics.received_upstream.inc_by(now.0.saturating_sub(self.before.0));
-            metrics.sent_upstream.inc_by(now.1.saturating_sub(self.before.1));
+            metrics
+                .received_upstream
+                .inc_by(now.0.saturating_sub(self.before.0));
+            metrics
+                .sent_upstream
+                .inc_by(now.1.saturating_sub(self.before.1));
             self.before = now;
         }
     }

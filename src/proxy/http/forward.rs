@@ -46,7 +46,9 @@ enum Outcome {
     /// Nothing came for too long.
     Late,
     /// The connection failed. `untouched`: nothing of the request can have been processed.
-    Failed { untouched: bool },
+    Failed {
+        untouched: bool,
+    },
 }
 
 /// Asks a server, and once more on a fresh connection where that is safe.
@@ -67,9 +69,16 @@ pub(super) async fn forward(
             Err(status) => return respond::error(status, entry),
         };
         entry.asks_server(borrowed.server());
-        match request.ask(borrowed, &source, handshake.as_ref(), &entry.id).await {
+        match request
+            .ask(borrowed, &source, handshake.as_ref(), &entry.id)
+            .await
+        {
             Outcome::Answered(response, borrowed) => {
-                let taken = Taken { source, handshake, upgrade };
+                let taken = Taken {
+                    source,
+                    handshake,
+                    upgrade,
+                };
                 return request.answered(response, borrowed, taken, entry).await;
             }
             Outcome::Failed { untouched: true } if !again => again = true,
@@ -100,8 +109,14 @@ struct Taken {
 impl Forward<'_> {
     /// A connection to a server; the status for the client if there is none.
     async fn borrow(&self, fresh: bool) -> Result<Borrowed, StatusCode> {
-        let Self { visitor, upstream, .. } = self;
-        let own = if fresh { None } else { visitor.take_own(upstream) };
+        let Self {
+            visitor, upstream, ..
+        } = self;
+        let own = if fresh {
+            None
+        } else {
+            visitor.take_own(upstream)
+        };
         if let Some(mut link) = own
             && poll_fn(|cx| Poll::Ready(link.is_ready(cx))).await
         {
@@ -120,7 +135,10 @@ impl Forward<'_> {
             }),
             authority: visitor.server_name.as_deref().map(DnsName::as_str),
             // What is spoken with the server.
-            alpn: visitor.tls.and_then(|tls| tls.alpn).map(|_| &b"http/1.1"[..]),
+            alpn: visitor
+                .tls
+                .and_then(|tls| tls.alpn)
+                .map(|_| &b"http/1.1"[..]),
         };
         let connect = Connect {
             protocol: visitor.active.config.protocol,
@@ -129,10 +147,15 @@ impl Forward<'_> {
             purpose: Purpose::Session { hello: None },
         };
         let bound = connection_based(&self.parts.headers);
-        let asking = Asking { fresh: fresh || bound };
-        let (mut link, lease) = upstream.ask(&connect, asking).await.map_err(|unreachable| {
-            StatusCode::from_u16(unreachable.status()).unwrap_or(StatusCode::BAD_GATEWAY)
-        })?;
+        let asking = Asking {
+            fresh: fresh || bound,
+        };
+        let (mut link, lease) = upstream
+            .ask(&connect, asking)
+            .await
+            .map_err(|unreachable| {
+                StatusCode::from_u16(unreachable.status()).unwrap_or(StatusCode::BAD_GATEWAY)
+            })?;
         link.bound |= bound;
         Ok(Borrowed::new(link, lease, upstream, visitor))
     }
@@ -145,7 +168,7 @@ impl Forward<'_> {
         handshake: Option<&Handshake>,
         id: &str,
     ) -> Outcome {
-        let mut request = self.request(source, handshake, id);
+        let mut request = self.request(source, handshake, id, borrowed.server());
         let passes = !self.visitor.http2 && self.parts.version == Version::HTTP_11;
         if passes || self.asked.expects_continue {
             interim::listen(&mut request, source, self.visitor, passes);
@@ -190,19 +213,27 @@ impl Forward<'_> {
         source: &Arc<Source>,
         handshake: Option<&Handshake>,
         id: &str,
+        server: usize,
     ) -> Request<Upload> {
         let visitor = self.visitor;
+        let assumed = visitor.active.config.hostname.as_ref();
         let sender = Sender {
             address: visitor.client.ip(),
             trusted: visitor.trusted,
             https: visitor.https(),
             http2: visitor.http2,
-            host: self.asked.host,
+            host: match self.asked.host {
+                // HTTP/1.0 knows no Host.
+                "" => assumed.map_or("", DnsName::as_str),
+                host => host,
+            },
             port: visitor.local.port(),
             id,
         };
-        let host = self.upstream.config().host.as_deref();
-        let mut fields = for_server(&self.parts.headers, &sender, host);
+        let nobody = sender.host.is_empty();
+        let own = self.upstream.config().host.is_some() || nobody;
+        let own = own.then(|| self.upstream.host_of(server));
+        let mut fields = for_server(&self.parts.headers, &sender, own.as_deref());
         let upload = source.upload();
         frame(&mut fields, &self.parts.method, &upload);
         let mut method = self.parts.method.clone();
@@ -279,7 +310,12 @@ impl Forward<'_> {
             return respond::last_error(StatusCode::BAD_GATEWAY, entry);
         }
         let (socket, said) = link.into_parts();
-        let tunnel = Tunnel { socket, said, lease, entry };
+        let tunnel = Tunnel {
+            socket,
+            said,
+            lease,
+            entry,
+        };
         let mut response = Response::new(Download::Nothing);
         let mut fields = head.headers;
         let upgrade = fields.get(UPGRADE).cloned();

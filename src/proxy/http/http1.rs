@@ -191,7 +191,10 @@ fn poll_moment(
             (since + STALL_TIMEOUT, Moment::Stalled)
         } else if !pulse.is_idle() {
             // What is asked has its own limits.
-            (timer.deadline().max(Instant::now() + STALL_TIMEOUT), Moment::Silent)
+            (
+                timer.deadline().max(Instant::now() + STALL_TIMEOUT),
+                Moment::Silent,
+            )
         } else if let Some(since) = pulse.header_since() {
             (since + HEADER_TIMEOUT, Moment::HeaderTimeout)
         } else {
@@ -228,11 +231,7 @@ fn explained(error: &hyper::Error) -> SessionError {
 }
 
 /// The connection is hyper's no more: it is something else's, or at its end.
-async fn over(
-    stream: Stream,
-    visitor: &Arc<Visitor>,
-    ending: &Ending,
-) -> Result<(), SessionError> {
+async fn over(stream: Stream, visitor: &Arc<Visitor>, ending: &Ending) -> Result<(), SessionError> {
     let (downstream, unread) = stream.into_parts();
     match visitor.take_tunnel() {
         Some(tunnel) => tunnel.run(downstream, &unread, visitor, ending).await,

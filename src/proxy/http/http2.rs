@@ -41,10 +41,7 @@ const RESET_BY_US: usize = 128;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a client until its connection ends.
-pub(super) async fn drive(
-    stream: Stream,
-    visitor: Arc<Visitor>,
-) -> Result<(), SessionError> {
+pub(super) async fn drive(stream: Stream, visitor: Arc<Visitor>) -> Result<(), SessionError> {
     let mut retired = pin!(visitor.active.retired.wait());
     let service = Service {
         visitor: Arc::clone(&visitor),

@@ -27,7 +27,9 @@ pub(super) fn listen(
             // hyper says it to the client when the body is asked for.
             source.go_ahead();
         } else if passes {
-            visitor.pulse.add_interim(&encoded(status, interim.headers()));
+            visitor
+                .pulse
+                .add_interim(&encoded(status, interim.headers()));
         }
     });
 }

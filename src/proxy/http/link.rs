@@ -202,7 +202,11 @@ impl Idle {
     #[must_use]
     pub(in crate::proxy) fn put(&self, link: Link) -> bool {
         let mut links = self.links();
-        let oldest = if links.len() >= WAITING { links.pop_front() } else { None };
+        let oldest = if links.len() >= WAITING {
+            links.pop_front()
+        } else {
+            None
+        };
         links.push_back((link, Instant::now() + KEPT));
         drop(links);
         // Not under the lock: a close is a call to the system.

@@ -82,12 +82,7 @@ pub(super) fn last_error(status: StatusCode, entry: Box<Entry>) -> Response<Down
 }
 
 /// Sends the client to the same place by TLS.
-pub(super) fn redirect(
-    host: &str,
-    port: u16,
-    uri: &Uri,
-    entry: Box<Entry>,
-) -> Response<Download> {
+pub(super) fn redirect(host: &str, port: u16, uri: &Uri, entry: Box<Entry>) -> Response<Download> {
     // Other methods must come again as they are, with their bodies.
     let status = match entry.method {
         Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,

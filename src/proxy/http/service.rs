@@ -137,7 +137,9 @@ fn is_too_long(visitor: &Visitor, request: &Parts) -> bool {
     let length = request.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let limit = visitor.active.config.max_body;
-    length.zip(limit).is_some_and(|(length, limit)| length > limit)
+    length
+        .zip(limit)
+        .is_some_and(|(length, limit)| length > limit)
 }
 
 fn status(code: u16) -> StatusCode {

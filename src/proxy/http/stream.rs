@@ -92,7 +92,11 @@ impl Stream {
     }
 
     fn count(&self, n: usize) {
-        self.visitor.active.metrics.received_downstream.inc_by(n as u64);
+        self.visitor
+            .active
+            .metrics
+            .received_downstream
+            .inc_by(n as u64);
         self.visitor.pulse.received(n);
     }
 
@@ -225,7 +229,9 @@ impl AsyncWrite for Stream {
         ready!(self.as_mut().poll_flush(cx))?;
         let this = &mut *self;
         if !std::mem::replace(&mut this.closed, true) {
-            this.downstream.close().map_err(|error| as_io(error.into()))?;
+            this.downstream
+                .close()
+                .map_err(|error| as_io(error.into()))?;
         }
         ready!(this.downstream.poll_flush(cx))?;
         this.downstream.poll_shutdown(cx)

@@ -49,7 +49,12 @@ impl Tunnel {
         visitor: &Visitor,
         ending: &Ending,
     ) -> Result<(), SessionError> {
-        let Self { socket, said, lease, mut entry } = self;
+        let Self {
+            socket,
+            said,
+            lease,
+            mut entry,
+        } = self;
         let failed = |error: DownstreamError| SessionError::Downstream(error);
         std::future::poll_fn(|cx| downstream.poll_flush(cx))
             .await
@@ -58,7 +63,9 @@ impl Tunnel {
             let mut plain = Buffer::take();
             plain.append(&said);
             entry.sent += said.len() as u64;
-            downstream.queue(plain).map_err(|error| failed(error.into()))?;
+            downstream
+                .queue(plain)
+                .map_err(|error| failed(error.into()))?;
         }
         let early = (!unread.is_empty()).then(|| {
             let mut early = Buffer::take();
@@ -87,7 +94,12 @@ impl Tunnel {
 /// Runs on a stream of HTTP/2, which ends with its connection at the latest.
 pub(super) fn spawn(upgrade: OnUpgrade, tunnel: Tunnel, visitor: Arc<Visitor>) {
     tokio::spawn(async move {
-        let Tunnel { socket, said, lease, mut entry } = tunnel;
+        let Tunnel {
+            socket,
+            said,
+            lease,
+            mut entry,
+        } = tunnel;
         let Ok(upgraded) = upgrade.await else { return };
         let mut client = TokioIo::new(upgraded);
         let (mut server, traffic) = Wire::new(socket);
@@ -123,8 +135,14 @@ pub(super) fn spawn(upgrade: OnUpgrade, tunnel: Tunnel, visitor: Arc<Visitor>) {
         }
         entry.sent += said.len() as u64 + traffic.received.load(Relaxed);
         entry.received += traffic.sent.load(Relaxed);
-        active.metrics.received_upstream.inc_by(traffic.received.load(Relaxed));
-        active.metrics.sent_upstream.inc_by(traffic.sent.load(Relaxed));
+        active
+            .metrics
+            .received_upstream
+            .inc_by(traffic.received.load(Relaxed));
+        active
+            .metrics
+            .sent_upstream
+            .inc_by(traffic.sent.load(Relaxed));
         drop(lease);
     });
 }

@@ -28,6 +28,7 @@ use crate::wire::announced::Announced;
 use crate::wire::opening::{Opened, OpeningError};
 use crate::wire::proxy_protocol::Announcement;
 
+pub use page::host_of;
 pub use reach::{Failure, Reached, Way};
 pub(super) use web::Asking;
 

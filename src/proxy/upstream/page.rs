@@ -1,16 +1,23 @@
 //! Whether a web server answers: a page is asked for, and the status is all that counts.
 
+use std::borrow::Cow;
 use std::io;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::config;
 use crate::proxy::upstream::{Failure, Reached};
+
+/// How long a server is listened to that has said what counts.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Longest beginning of an answer that is looked at for its status.
 const LONGEST: usize = 1024;
 
 impl Reached {
     /// Asks for a page, and returns the status of the answer. The rest of it is read and
-    /// forgotten, as far as one buffer holds it: a server has nothing to complain of then.
+    /// forgotten, for a moment: a server has nothing to complain of then.
     ///
     /// # Errors
     /// If the connection fails, or what is said is no HTTP.
@@ -22,28 +29,30 @@ impl Reached {
         self.say(request.as_bytes()).await.map_err(Failure::Io)?;
         let status = loop {
             if let Some(status) = status(self.heard())? {
+                self.heed(self.heard().len());
                 break status;
             }
             if self.listen().await.map_err(Failure::Io)? == 0 {
                 return Err(Failure::Closed);
             }
         };
-        loop {
-            self.heed(self.heard().len());
-            match self.listen().await {
-                Ok(0) | Err(_) => return Ok(status),
-                Ok(_) => {}
+        let rest = async {
+            while self.listen().await.is_ok_and(|n| n > 0) {
+                self.heed(self.heard().len());
             }
-        }
+        };
+        // However it ends, the status is known.
+        let _ = timeout(FAREWELL, rest).await;
+        Ok(status)
     }
 }
 
-/// What a server of this upstream is called when nobody asks.
-pub(super) fn host_of(config: &config::Upstream, server: &config::ServerAddress) -> String {
+/// What a server of this upstream is called when nobody has asked for it by a name.
+pub fn host_of<'a>(config: &'a config::Upstream, server: &config::ServerAddress) -> Cow<'a, str> {
     match (&config.host, server) {
-        (Some(host), _) => host.clone(),
-        (None, config::ServerAddress::Unix(_)) => "localhost".to_owned(),
-        (None, server @ config::ServerAddress::Tcp { .. }) => server.to_string(),
+        (Some(host), _) => host.into(),
+        (None, config::ServerAddress::Unix(_)) => "localhost".into(),
+        (None, server @ config::ServerAddress::Tcp { .. }) => server.to_string().into(),
     }
 }
 
@@ -58,8 +67,12 @@ fn status(heard: &[u8]) -> Result<Option<u16>, Failure> {
     };
     let line = std::str::from_utf8(line.get(..line.len().min(12)).unwrap_or(line));
     let line = line.map_err(|_| no_http())?;
-    let digits = line.strip_prefix("HTTP/1.0 ").or_else(|| line.strip_prefix("HTTP/1.1 "));
-    let digits = digits.filter(|digits| digits.len() == 3).ok_or_else(no_http)?;
+    let digits = line
+        .strip_prefix("HTTP/1.0 ")
+        .or_else(|| line.strip_prefix("HTTP/1.1 "));
+    let digits = digits
+        .filter(|digits| digits.len() == 3)
+        .ok_or_else(no_http)?;
     digits.parse().map(Some).map_err(|_| no_http())
 }
 

@@ -1,5 +1,6 @@
 //! Web servers: which one a request goes to, on a connection that is there or on a new one.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::ClientAddress;
 use crate::proxy::http::Link;
+use crate::proxy::upstream::page::host_of;
 use crate::proxy::upstream::{Lease, Request, Upstream};
 
 /// How long a server that is held for down may take to show that it is not, where there is no
@@ -104,6 +106,12 @@ impl Upstream {
             self.config.client_address,
             ClientAddress::ProxyV1 | ClientAddress::ProxyV2 | ClientAddress::Transparent
         )
+    }
+
+    /// What a server is called where that is not what was asked for.
+    pub(in crate::proxy) fn host_of(&self, server: usize) -> Cow<'_, str> {
+        let server = self.servers.get(server).map(|server| &server.address);
+        server.map_or(Cow::Borrowed(""), |server| host_of(&self.config, server))
     }
 
     /// One more request at a server that is connected to already.

@@ -90,6 +90,8 @@ fn upstream(verification: Verification) -> Upstream {
         greeting_timeout: Duration::from_secs(5),
         balance: Balance::LeastConnections,
         health_interval: None,
+        host: None,
+        health_path: None,
     }
 }
 

@@ -53,7 +53,10 @@ mod tests {
     fn reads_names_addresses_and_ports() {
         for (text, expected) in [
             ("mail.example.com", Some(("mail.example.com", None))),
-            ("Mail.Example.com.:8443", Some(("Mail.Example.com.", Some(8443)))),
+            (
+                "Mail.Example.com.:8443",
+                Some(("Mail.Example.com.", Some(8443))),
+            ),
             ("old_mail", Some(("old_mail", None))),
             ("192.0.2.1:80", Some(("192.0.2.1", Some(80)))),
             ("[2001:db8::1]", Some(("[2001:db8::1]", None))),

@@ -28,7 +28,10 @@ pub(super) fn is_of_connection(name: &HeaderName) -> bool {
 }
 
 /// The members of a list field, in all its lines (RFC 9110 section 5.6.1).
-pub(super) fn members<'f>(fields: &'f HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'f str> {
+pub(super) fn members<'f>(
+    fields: &'f HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'f str> {
     let lines = fields.get_all(name).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(','));
@@ -156,8 +159,17 @@ mod tests {
     #[test]
     fn a_server_changes_to_what_was_asked_for_alone() {
         let asked = fields(&[("connection", "upgrade"), ("upgrade", "websocket, foo")]);
-        for (answer, fits) in [("WebSocket", true), ("bar", false), ("websocket, foo", false), ("", false)] {
-            assert_eq!(server_upgrades(&asked, &fields(&[("upgrade", answer)])), fits, "{answer}");
+        for (answer, fits) in [
+            ("WebSocket", true),
+            ("bar", false),
+            ("websocket, foo", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                server_upgrades(&asked, &fields(&[("upgrade", answer)])),
+                fits,
+                "{answer}"
+            );
         }
     }
 
@@ -171,7 +183,11 @@ mod tests {
             ("authorization", "Basic bnRsbTphCg==", false),
             ("x-authorization", "NTLM", false),
         ] {
-            assert_eq!(connection_based(&fields(&[(name, value)])), expected, "{value}");
+            assert_eq!(
+                connection_based(&fields(&[(name, value)])),
+                expected,
+                "{value}"
+            );
         }
     }
 
@@ -188,13 +204,21 @@ mod tests {
             ("trailer", "x-sum"),
         ]);
         for_client(&mut answer);
-        let left = fields(&[("set-cookie", "a=1"), ("set-cookie", "b=2"), ("trailer", "x-sum")]);
+        let left = fields(&[
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("trailer", "x-sum"),
+        ]);
         assert_eq!(answer, left);
     }
 
     #[test]
     fn trailers_are_asked_for_in_te() {
-        for (te, expected) in [("trailers", true), ("gzip, Trailers;q=0.5", true), ("gzip", false)] {
+        for (te, expected) in [
+            ("trailers", true),
+            ("gzip, Trailers;q=0.5", true),
+            ("gzip", false),
+        ] {
             assert_eq!(with_trailers(&fields(&[("te", te)])), expected, "{te}");
         }
     }

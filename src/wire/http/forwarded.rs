@@ -46,7 +46,11 @@ pub fn for_server(received: &HeaderMap, sender: &Sender<'_>, host: Option<&str>)
     let host = host.unwrap_or(sender.host);
     insert(&mut fields, HOST, host);
     for (name, value) in received {
-        let is_named = || named.iter().any(|it| it.eq_ignore_ascii_case(name.as_str()));
+        let is_named = || {
+            named
+                .iter()
+                .any(|it| it.eq_ignore_ascii_case(name.as_str()))
+        };
         if *name == HOST
             || *name == CONTENT_LENGTH
             || *name == EARLY_DATA
@@ -77,11 +81,9 @@ fn is_of_client(name: &HeaderName) -> bool {
         let same = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
         name.as_str().len() >= known.len() && name.as_str().bytes().zip(known.bytes()).all(same)
     };
-    let whole = |known: &HeaderName| name.as_str().len() == known.as_str().len() && is(known.as_str());
-    is("x-forwarded-")
-        || [FORWARDED, VIA, X_REAL_IP, X_REQUEST_ID]
-            .iter()
-            .any(whole)
+    let whole =
+        |known: &HeaderName| name.as_str().len() == known.as_str().len() && is(known.as_str());
+    is("x-forwarded-") || [FORWARDED, VIA, X_REAL_IP, X_REQUEST_ID].iter().any(whole)
 }
 
 /// Sets what is said of the client, behind what a trusted sender has said of others.
@@ -97,7 +99,7 @@ fn tell(fields: &mut HeaderMap, sender: &Sender<'_>) {
         (X_REAL_IP, &address),
         (X_REQUEST_ID, sender.id),
     ] {
-        if !fields.contains_key(&name) {
+        if !value.is_empty() && !fields.contains_key(&name) {
             insert(fields, name, value);
         }
     }
@@ -114,7 +116,11 @@ fn tell(fields: &mut HeaderMap, sender: &Sender<'_>) {
     };
     let _ = write!(element, ";proto={scheme}");
     append_to_list(fields, FORWARDED, &element);
-    let via = if sender.http2 { "2 gatepost" } else { "1.1 gatepost" };
+    let via = if sender.http2 {
+        "2 gatepost"
+    } else {
+        "1.1 gatepost"
+    };
     append_to_list(fields, VIA, via);
 }
 
@@ -178,27 +184,33 @@ mod tests {
         ("x-forwarded-port", "443"),
         ("x-real-ip", "192.0.2.1"),
         ("x-request-id", "0123"),
-        ("forwarded", "for=192.0.2.1;host=mail.example.com;proto=https"),
+        (
+            "forwarded",
+            "for=192.0.2.1;host=mail.example.com;proto=https",
+        ),
         ("via", "1.1 gatepost"),
     ];
 
     #[test]
     fn what_a_stranger_says_of_the_client_is_replaced() {
-        let received = fields(&[
-            ("host", "MAIL.example.com"),
-            ("x-forwarded-for", "198.51.100.1"),
-            ("x_forwarded_for", "198.51.100.1"),
-            ("x-forwarded-prefix", "/a"),
-            ("X-Forwarded_Proto", "http"),
-            ("x-real-ip", "198.51.100.1"),
-            ("forwarded", "for=198.51.100.1"),
-            ("via", "1.1 other"),
-            ("x-request-id", "mine"),
-            ("early-data", "1"),
-            ("proxy", "http://198.51.100.1/"),
-            ("cookie", "a=1"),
-            ("x-forward", "kept"),
-        ].map(|(name, value)| (&*name.to_ascii_lowercase().leak(), value)));
+        let received = fields(
+            &[
+                ("host", "MAIL.example.com"),
+                ("x-forwarded-for", "198.51.100.1"),
+                ("x_forwarded_for", "198.51.100.1"),
+                ("x-forwarded-prefix", "/a"),
+                ("X-Forwarded_Proto", "http"),
+                ("x-real-ip", "198.51.100.1"),
+                ("forwarded", "for=198.51.100.1"),
+                ("via", "1.1 other"),
+                ("x-request-id", "mine"),
+                ("early-data", "1"),
+                ("proxy", "http://198.51.100.1/"),
+                ("cookie", "a=1"),
+                ("x-forward", "kept"),
+            ]
+            .map(|(name, value)| (&*name.to_ascii_lowercase().leak(), value)),
+        );
         let mut expected = fields(&TOLD);
         expected.extend(fields(&[
             ("host", "mail.example.com"),
@@ -225,7 +237,10 @@ mod tests {
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "mail.example.com"),
             ("x-real-ip", "198.51.100.1"),
-            ("forwarded", "for=198.51.100.1, for=192.0.2.1;host=mail.example.com;proto=https"),
+            (
+                "forwarded",
+                "for=198.51.100.1, for=192.0.2.1;host=mail.example.com;proto=https",
+            ),
             ("via", "1.1 other, 1.1 gatepost"),
             ("x-request-id", "theirs"),
         ] {

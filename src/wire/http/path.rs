@@ -133,7 +133,10 @@ mod tests {
         for (asked, shown) in [
             ("/login", "/login"),
             ("/login?user=a", "/login?user=a"),
-            ("/login?user=a&password=b&x=c", "/login?user=a&password=***&x=c"),
+            (
+                "/login?user=a&password=b&x=c",
+                "/login?user=a&password=***&x=c",
+            ),
             ("/?PassWord=b", "/?PassWord=***"),
             ("/?p%61ssword=b", "/?p%61ssword=***"),
             ("/?access_token=b;token=c", "/?access_token=***;token=***"),

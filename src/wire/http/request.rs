@@ -1,9 +1,9 @@
 //! Whose a request is, and whether there is more than one way to read it.
 
 use hyper::Method;
-use hyper::http::request::Parts;
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::Version;
+use hyper::http::request::Parts;
 
 use crate::wire::http::Authority;
 use crate::wire::http::forwarded::expects_continue;
@@ -102,7 +102,10 @@ pub fn examine(request: &Parts, websocket: bool) -> Result<Asked<'_>, Fault> {
     }
     target(request)?;
     let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts.next().map(|host| host.to_str().ok()).map(|host| host.ok_or(Fault::BadHost));
+    let host = hosts
+        .next()
+        .map(|host| host.to_str().ok())
+        .map(|host| host.ok_or(Fault::BadHost));
     let host = host.transpose()?;
     if hosts.next().is_some() {
         return Err(Fault::TwoHosts);
@@ -154,7 +157,10 @@ mod tests {
 
     fn parts(version: Version, line: &str, fields: &[(&str, &str)]) -> Parts {
         let (method, target) = line.split_once(' ').unwrap();
-        let mut request = Request::builder().method(method).uri(target).version(version);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .version(version);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
@@ -173,13 +179,33 @@ mod tests {
         let a = ("host", "a.example");
         let cases: &[(Version, &str, &[(&str, &str)], Result<&str, Fault>)] = &[
             (V11, "GET /", &[a], Ok("a.example")),
-            (V11, "GET /", &[("host", "A.example:80")], Ok("A.example:80")),
+            (
+                V11,
+                "GET /",
+                &[("host", "A.example:80")],
+                Ok("A.example:80"),
+            ),
             (V11, "GET /", &[], Err(Fault::NoHost)),
             (V11, "GET /", &[("host", "")], Err(Fault::BadHost)),
             (V11, "GET /", &[a, a], Err(Fault::TwoHosts)),
-            (V11, "GET /", &[a, ("host", "b.example")], Err(Fault::TwoHosts)),
-            (V11, "GET /", &[("host", "a.example, b.example")], Err(Fault::BadHost)),
-            (V11, "GET /", &[("host", "x@a.example")], Err(Fault::BadHost)),
+            (
+                V11,
+                "GET /",
+                &[a, ("host", "b.example")],
+                Err(Fault::TwoHosts),
+            ),
+            (
+                V11,
+                "GET /",
+                &[("host", "a.example, b.example")],
+                Err(Fault::BadHost),
+            ),
+            (
+                V11,
+                "GET /",
+                &[("host", "x@a.example")],
+                Err(Fault::BadHost),
+            ),
             (V11, "GET http://a.example/", &[a], Ok("a.example")),
             (V11, "GET http://A.example/", &[a], Ok("a.example")),
             (V11, "GET http://b.example/", &[a], Err(Fault::OtherHost)),
@@ -197,7 +223,11 @@ mod tests {
         ];
         for (version, line, fields, expected) in cases {
             let expected = expected.map(ToOwned::to_owned);
-            assert_eq!(asked(*version, line, fields), expected, "{version:?} {line} {fields:?}");
+            assert_eq!(
+                asked(*version, line, fields),
+                expected,
+                "{version:?} {line} {fields:?}"
+            );
         }
     }
 
@@ -211,14 +241,26 @@ mod tests {
             ("CONNECT a.example:443", &[host], Err(Fault::BadMethod)),
             ("PROPFIND /", &[host], Ok(())),
             ("POST /", &[host, ("transfer-encoding", "Chunked")], Ok(())),
-            ("POST /", &[host, ("transfer-encoding", "gzip, chunked")], Err(Fault::BadCoding)),
             (
                 "POST /",
-                &[host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                &[host, ("transfer-encoding", "gzip, chunked")],
+                Err(Fault::BadCoding),
+            ),
+            (
+                "POST /",
+                &[
+                    host,
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
                 Err(Fault::BadLength),
             ),
             ("POST /", &[host, ("expect", "100-Continue")], Ok(())),
-            ("POST /", &[host, ("expect", "200-ok")], Err(Fault::BadExpectation)),
+            (
+                "POST /",
+                &[host, ("expect", "200-ok")],
+                Err(Fault::BadExpectation),
+            ),
         ];
         for (line, fields, expected) in cases {
             let found = asked(Version::HTTP_11, line, fields).map(|_| ());
