@@ -78,7 +78,6 @@ fn in_text_the_lines_have_the_combined_form() {
     )
     .unwrap();
     let proxy = Proxy {
-        ca,
         gatepost: site.start(),
     };
     proxy.page("--http1.1", "/a");

@@ -42,7 +42,6 @@ fn before(server: impl std::fmt::Display, listener_keys: &str, upstream_keys: &s
 
 /// A proxy with a certificate for [`NAME`] and `*.example.org`.
 struct Proxy {
-    ca: TestCa,
     gatepost: Gatepost,
 }
 
@@ -51,7 +50,7 @@ impl Proxy {
         let ca = TestCa::today();
         let pair = ca.leaf(&[NAME, "*.example.org"]).issue();
         let gatepost = Site::new(&ca, &[("mail", &pair)], configuration).start();
-        Self { ca, gatepost }
+        Self { gatepost }
     }
 
     fn before_web(web: &Web) -> Self {

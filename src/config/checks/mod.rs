@@ -229,8 +229,7 @@ fn competing_routes(routes: &[RouteTable<'_>]) {
                     "/" => String::new(),
                     path => format!(" with path \"{path}\""),
                 };
-                let message =
-                    format!("\"{pattern}\"{with} is routed already{on}, in line {line}");
+                let message = format!("\"{pattern}\"{with} is routed already{on}, in line {line}");
                 route.table.error(at, message);
             }
             others.push((at, route));
