@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::metrics::RouteMetrics;
 use crate::proxy::Upstream;
 use crate::proxy::http::http2::Watch;
+use crate::proxy::http::upload::Source;
 use crate::proxy::http::visitor::Visitor;
 use crate::wire::http::masked;
 
@@ -37,9 +38,12 @@ pub(super) struct Entry {
     version: Version,
     fields: [Option<HeaderValue>; 3],
     pub(super) status: u16,
-    /// Bytes of the body that went to the client, and that came from it.
+    /// Bytes of the body that went to the client.
     pub(super) sent: u64,
+    /// Bytes that came from it in another protocol.
     pub(super) received: u64,
+    /// The body that came from it.
+    pub(super) source: Option<Arc<Source>>,
     pub(super) route: Option<Arc<RouteMetrics>>,
     served: Option<Served>,
     /// What went wrong, in a bounded word.
@@ -89,6 +93,7 @@ impl Entry {
             status: GONE,
             sent: 0,
             received: 0,
+            source: None,
             route: None,
             served: None,
             fault: None,
@@ -169,7 +174,7 @@ impl Entry {
             protocol,
             status = self.status,
             bytes = self.sent,
-            bytes_up = self.received,
+            bytes_up = self.received + self.source.as_ref().map_or(0, |source| source.bytes()),
             seconds,
             upstream = served.map(|served| &*served.upstream.config().name),
             server,
@@ -211,6 +216,12 @@ impl Drop for Entry {
         }
         if active.access {
             self.write(seconds);
+        }
+        if let Some(source) = &self.source
+            && self.visitor.http2
+            && self.status != GONE
+        {
+            source.drain();
         }
         self.visitor
             .pulse

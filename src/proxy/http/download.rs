@@ -17,6 +17,9 @@ use crate::proxy::http::upload::Source;
 use crate::proxy::http::visitor::Visitor;
 use crate::proxy::upstream::Lease;
 
+/// How long what came of an answer has to go out before its fault does.
+const BEFORE_A_FAULT: Duration = Duration::from_millis(20);
+
 /// The body of an answer. When it is dropped the request is over, and accounted for.
 #[derive(Debug)]
 pub(super) enum Download {
@@ -35,6 +38,8 @@ pub(super) struct Streaming {
     pub(super) link: Borrowed,
     pub(super) source: Arc<Source>,
     pub(super) timer: IdleTimer,
+    /// Why it ends, and when: what came before goes out first.
+    pub(super) ending: Option<(DownloadFault, Pin<Box<Sleep>>)>,
     pub(super) entry: Box<Entry>,
 }
 
@@ -184,12 +189,6 @@ impl Borrowed {
     }
 }
 
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        self.entry.received = self.source.bytes();
-    }
-}
-
 impl Drop for Borrowed {
     fn drop(&mut self) {
         self.count();
@@ -216,6 +215,10 @@ impl Streaming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+        if let Some((fault, timer)) = &mut self.ending {
+            ready!(timer.as_mut().poll(cx));
+            return Poll::Ready(Some(Err(*fault)));
+        }
         let mut polled = false;
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
@@ -227,7 +230,7 @@ impl Streaming {
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                Poll::Ready(Some(Err(_))) => return self.fail(DownloadFault::Server),
+                Poll::Ready(Some(Err(_))) => return self.fail(cx, DownloadFault::Server),
                 Poll::Ready(None) => {
                     self.link.give_back(cx);
                     return Poll::Ready(None);
@@ -241,15 +244,21 @@ impl Streaming {
             polled = true;
         }
         ready!(self.timer.poll(cx, self.source.moved()));
-        self.fail(DownloadFault::Idle)
+        self.fail(cx, DownloadFault::Idle)
     }
 
-    fn fail(&mut self, fault: DownloadFault) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
+    /// hyper throws away what it has not written yet when a body fails.
+    fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        fault: DownloadFault,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadFault>>> {
         self.entry.fault = Some(match fault {
             DownloadFault::Server => "truncated",
             DownloadFault::Idle => "idle",
         });
-        Poll::Ready(Some(Err(fault)))
+        let (_, timer) = self.ending.insert((fault, Box::pin(sleep(BEFORE_A_FAULT))));
+        timer.as_mut().poll(cx).map(|()| Some(Err(fault)))
     }
 }
 

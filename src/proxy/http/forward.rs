@@ -54,12 +54,13 @@ enum Outcome {
 /// Asks a server, and once more on a fresh connection where that is safe.
 pub(super) async fn forward(
     request: Forward<'_>,
-    body: Incoming,
+    source: Arc<Source>,
     upgrade: Option<OnUpgrade>,
     mut entry: Box<Entry>,
 ) -> Response<Download> {
-    let limit = request.visitor.active.config.max_body;
-    let source = Source::new(body, limit, request.asked.expects_continue);
+    if request.asked.expects_continue {
+        source.wait_for_go_ahead();
+    }
     let handshake = request.websocket.then(Handshake::new);
     entry.asks(request.upstream);
     let mut again = false;
@@ -84,7 +85,6 @@ pub(super) async fn forward(
             Outcome::Failed { untouched: true } if !again => again = true,
             Outcome::Late => return respond::last_error(StatusCode::GATEWAY_TIMEOUT, entry),
             Outcome::Failed { .. } => {
-                entry.received = source.bytes();
                 return match source.fault() {
                     Some(UploadFault::TooLarge) => {
                         respond::last_error(StatusCode::PAYLOAD_TOO_LARGE, entry)
@@ -275,7 +275,6 @@ impl Forward<'_> {
         let whole = incoming.is_end_stream();
         if whole {
             poll_fn(|cx| Poll::Ready(borrowed.give_back(cx))).await;
-            entry.received = taken.source.bytes();
             return Response::from_parts(head, Download::Own(Bytes::new(), entry));
         }
         let streaming = Streaming {
@@ -283,6 +282,7 @@ impl Forward<'_> {
             link: borrowed,
             source: taken.source,
             timer: IdleTimer::new(self.visitor.active.config.idle_timeout),
+            ending: None,
             entry,
         };
         Response::from_parts(head, Download::Server(Box::new(streaming)))

@@ -19,6 +19,7 @@ use crate::proxy::http::forward::{Forward, forward};
 use crate::proxy::http::http2::Watch;
 use crate::proxy::http::respond;
 use crate::proxy::http::routes::Action;
+use crate::proxy::http::upload::Source;
 use crate::proxy::http::visitor::Visitor;
 use crate::wire::http::{examine, normal_path};
 
@@ -43,10 +44,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (parts, body) = request.into_parts();
         // From here on the request is over when this is dropped, wherever it is then.
         let mut entry = Entry::new(&visitor, &parts);
+        let source = Source::new(body, visitor.active.config.max_body);
+        entry.source = Some(Arc::clone(&source));
         if visitor.http2 {
             entry.watch = Some(Watch::begin());
         }
-        Box::pin(async move { Ok(answer(visitor, entry, parts, body, upgrade).await) })
+        Box::pin(async move { Ok(answer(visitor, entry, parts, source, upgrade).await) })
     }
 }
 
@@ -60,7 +63,7 @@ async fn answer(
     visitor: Arc<Visitor>,
     mut entry: Box<Entry>,
     parts: Parts,
-    body: Incoming,
+    source: Arc<Source>,
     upgrade: Option<OnUpgrade>,
 ) -> Response<Download> {
     let websocket = is_websocket(&parts);
@@ -121,7 +124,7 @@ async fn answer(
                 upstream,
                 websocket,
             };
-            forward(request, body, upgrade, entry).await
+            forward(request, source, upgrade, entry).await
         }
     };
     if let Some(hsts) = route.hsts.as_ref().filter(|_| visitor.https()) {

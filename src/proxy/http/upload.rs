@@ -3,6 +3,7 @@
 //! Two hold on to it: hyper, which sends it, and the request, which may send it anew as long as
 //! nothing of it was taken, and which must know why it ended.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -10,11 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// How long a body waits for the server's go-ahead that its client waits for. Servers older than
 /// RFC 2616 never give one.
 const GO_AHEAD: Duration = Duration::from_secs(1);
+
+/// How long the rest of a body is read that nobody wants.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// What is sent of a body.
 #[derive(Debug)]
@@ -57,21 +61,38 @@ pub(super) enum UploadFault {
 
 impl Source {
     /// `limit`: how long it may be.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>, gated: bool) -> Arc<Self> {
+    pub(super) fn new(incoming: Incoming, limit: Option<u64>) -> Arc<Self> {
         let empty = incoming.is_end_stream();
-        let gate = (gated && !empty).then(|| Gate {
-            timer: Box::pin(sleep(GO_AHEAD)),
-            waker: None,
-        });
         Arc::new(Self(Mutex::new(State {
             incoming: Some(incoming).filter(|_| !empty),
             room: limit.unwrap_or(u64::MAX),
             bytes: 0,
             touched: false,
             fault: None,
-            gate,
+            gate: None,
             moved: Instant::now(),
         })))
+    }
+
+    /// Holds it back until the server wants it.
+    pub(super) fn wait_for_go_ahead(&self) {
+        self.state().gate = Some(Gate {
+            timer: Box::pin(sleep(GO_AHEAD)),
+            waker: None,
+        });
+    }
+
+    /// Reads on what nobody wants, for a moment: a client of HTTP/2 that still sends when its
+    /// stream is closed may never look at the answer that it has got.
+    pub(super) fn drain(&self) {
+        let incoming = self.state().incoming.take();
+        let Some(mut incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
+            return;
+        };
+        let rest = async move {
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {}
+        };
+        tokio::spawn(timeout(DRAIN, rest));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
