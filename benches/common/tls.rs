@@ -38,6 +38,10 @@ pub(crate) fn server(pem: &(String, String)) -> ServerTls {
         idle_timeout: Duration::from_secs(60),
         legacy: Legacy::Refuse,
         mx: false,
+        trusted_proxies: Vec::new(),
+        max_body: None,
+        allow: Vec::new(),
+        deny: Vec::new(),
     };
     let tls = Tls {
         min_version: TlsVersion::V1_2,

@@ -21,6 +21,8 @@ mod respond;
 mod routes;
 mod service;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 mod upload;
 mod visitor;

@@ -143,6 +143,9 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let mut state = self.0.state();
         let state = &mut *state;
+        if let Some(fault) = state.fault {
+            return Poll::Ready(Some(Err(fault)));
+        }
         if let Some(gate) = &mut state.gate {
             if gate.timer.as_mut().poll(cx).is_pending() {
                 gate.waker = Some(cx.waker().clone());
@@ -188,7 +191,6 @@ impl State {
     fn fail(&mut self, fault: UploadFault) -> UploadFault {
         self.touched = true;
         self.fault = Some(fault);
-        self.incoming = None;
         fault
     }
 }
