@@ -337,6 +337,7 @@ impl Metrics {
 
 impl Vectors {
     fn new(registrar: &mut Registrar) -> Self {
+        let (http_requests, http_request_seconds) = registrar.http();
         Self {
             active: registrar.gauges("connections_active", "Connections open now.", &["listener"]),
             connections: registrar.counters(
@@ -424,17 +425,8 @@ impl Vectors {
                 "Servers of the upstream that could not be used.",
                 &["upstream", "reason"],
             ),
-            http_requests: registrar.counters(
-                "http_requests_total",
-                "Requests answered, by the route that took them.",
-                &["listener", "route", "code"],
-            ),
-            http_request_seconds: registrar.timings(
-                "http_request_seconds",
-                "How long requests took, from the header to the end of the answer.",
-                &["route"],
-                &REQUEST_BUCKETS,
-            ),
+            http_requests,
+            http_request_seconds,
             reloads: registrar.counters(
                 "config_reloads_total",
                 "Reloads of the configuration, by outcome.",
@@ -638,6 +630,22 @@ impl Registrar {
         let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
         let histograms = HistogramVec::new(options, labels);
         self.add("histogram", histograms.expect("the options are constants"))
+    }
+
+    /// What is counted of requests.
+    fn http(&mut self) -> (IntCounterVec, HistogramVec) {
+        let requests = self.counters(
+            "http_requests_total",
+            "Requests answered, by the route that took them.",
+            &["listener", "route", "code"],
+        );
+        let seconds = self.timings(
+            "http_request_seconds",
+            "How long requests took, from the header to the end of the answer.",
+            &["route"],
+            &REQUEST_BUCKETS,
+        );
+        (requests, seconds)
     }
 
     /// What every client library shows of its process.

@@ -42,7 +42,7 @@ pub(super) struct Forward<'a> {
 
 /// What came of asking one server.
 enum Outcome {
-    Answered(Response<Incoming>, Borrowed),
+    Answered(Box<(Response<Incoming>, Borrowed)>),
     /// Nothing came for too long.
     Late,
     /// The connection failed. `untouched`: nothing of the request can have been processed.
@@ -74,7 +74,8 @@ pub(super) async fn forward(
             .ask(borrowed, &source, handshake.as_ref(), &entry.id)
             .await
         {
-            Outcome::Answered(response, borrowed) => {
+            Outcome::Answered(answered) => {
+                let (response, borrowed) = *answered;
                 let taken = Taken {
                     source,
                     handshake,
@@ -194,7 +195,7 @@ impl Forward<'_> {
         })
         .await;
         match answered {
-            Some(Ok(response)) => Outcome::Answered(response, borrowed),
+            Some(Ok(response)) => Outcome::Answered(Box::new((response, borrowed))),
             None if !borrowed.is_over() => Outcome::Late,
             failed => {
                 if let Some(Err(error)) = failed {
@@ -274,7 +275,11 @@ impl Forward<'_> {
         unframe(&mut head);
         let whole = incoming.is_end_stream();
         if whole {
-            poll_fn(|cx| Poll::Ready(borrowed.give_back(cx))).await;
+            poll_fn(|cx| {
+                borrowed.give_back(cx);
+                Poll::Ready(())
+            })
+            .await;
             return Response::from_parts(head, Download::Own(Bytes::new(), entry));
         }
         let streaming = Streaming {

@@ -110,7 +110,7 @@ async fn answer(
         Action::Respond(status) => respond::error(*status, entry),
         Action::Redirect(port) => {
             let host = asked.authority.map(|authority| authority.host);
-            let host = host.or(assumed.map(DnsName::as_str));
+            let host = host.or_else(|| assumed.map(DnsName::as_str));
             respond::redirect(host.unwrap_or_default(), *port, &parts.uri, entry)
         }
         Action::Upstream(_) if is_too_long(&visitor, &parts) => {

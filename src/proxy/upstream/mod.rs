@@ -273,7 +273,7 @@ impl Upstream {
                 opened,
                 inbound,
             }) => {
-                if counts {
+                if counts && !self.judges_by_page(request.protocol) {
                     self.note(server, asked, None);
                 }
                 let seconds = started.elapsed().as_secs_f64();
@@ -304,6 +304,13 @@ impl Upstream {
             tls,
             address: &server.address,
         }
+    }
+
+    /// Whether health checks look at more than a connect, so that one says nothing.
+    fn judges_by_page(&self, protocol: Protocol) -> bool {
+        let config = &self.config;
+        let checked = config.health_path.is_some() && config.health_interval.is_some();
+        protocol == Protocol::Http && checked
     }
 
     /// Remembers whether a server could be used, and says so where it is news.
@@ -466,7 +473,7 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             greeting_timeout: Duration::from_secs(300),
             balance,
-            health_interval: None,
+            health_interval,
             host: None,
             health_path: None,
         };

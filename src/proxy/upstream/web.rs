@@ -74,7 +74,8 @@ impl Upstream {
                 }
             }
             let was_down = server.health.is_down(asked);
-            let avoided = server.is_avoided(asked, self.since.elapsed());
+            let probed = self.config.health_interval.is_some();
+            let avoided = server.is_avoided(asked, probed, self.since.elapsed());
             let others = tried.contains(&false);
             let connecting = self.try_server(n, request, (true, others), tls.as_deref());
             let outcome = match avoided {

@@ -155,6 +155,8 @@ mod tests {
 
     use super::*;
 
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
     fn parts(version: Version, line: &str, fields: &[(&str, &str)]) -> Parts {
         let (method, target) = line.split_once(' ').unwrap();
         let mut request = Request::builder()
@@ -177,7 +179,7 @@ mod tests {
         const V11: Version = Version::HTTP_11;
         const V2: Version = Version::HTTP_2;
         let a = ("host", "a.example");
-        let cases: &[(Version, &str, &[(&str, &str)], Result<&str, Fault>)] = &[
+        let cases: &[(Version, &str, Fields<'_>, Result<&str, Fault>)] = &[
             (V11, "GET /", &[a], Ok("a.example")),
             (
                 V11,
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn what_is_not_for_a_web_server_is_refused() {
         let host = ("host", "a.example");
-        let cases: &[(&str, &[(&str, &str)], Result<(), Fault>)] = &[
+        let cases: &[(&str, Fields<'_>, Result<(), Fault>)] = &[
             ("OPTIONS *", &[host], Ok(())),
             ("GET *", &[host], Err(Fault::BadTarget)),
             ("TRACE /", &[host], Err(Fault::BadMethod)),
