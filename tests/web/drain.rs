@@ -5,6 +5,7 @@ use std::thread;
 
 use rustix::process::Signal;
 
+use crate::common::client::Client;
 use crate::common::wait;
 use crate::common::web::Web;
 use crate::web::{NAME, Proxy, before, field, head, send};
@@ -50,6 +51,16 @@ fn slow() -> (Web, Arc<Gate>) {
     (web, gate)
 }
 
+/// A client that has changed the protocol.
+fn tunnel(proxy: &Proxy) -> Client {
+    let mut client = proxy.raw();
+    let host = format!("Host: {NAME}");
+    let upgrade = ["Connection: upgrade", "Upgrade: websocket"];
+    send(&mut client, &["GET / HTTP/1.1", &host, upgrade[0], upgrade[1]]);
+    assert_eq!(head(&mut client)[0], "HTTP/1.1 101 Switching Protocols");
+    client
+}
+
 #[test]
 fn a_reload_and_a_drain_let_requests_finish_and_tell_clients_to_go() {
     let (web, gate) = slow();
@@ -64,17 +75,7 @@ fn a_reload_and_a_drain_let_requests_finish_and_tell_clients_to_go() {
     idle.bytes(8);
     let mut busy = proxy.raw();
     send(&mut busy, &["GET /slow HTTP/1.1", &host]);
-    let mut tunnel = proxy.raw();
-    send(
-        &mut tunnel,
-        &[
-            "GET / HTTP/1.1",
-            &host,
-            "Connection: upgrade",
-            "Upgrade: websocket",
-        ],
-    );
-    assert_eq!(head(&mut tunnel)[0], "HTTP/1.1 101 Switching Protocols");
+    let mut tunnel = tunnel(&proxy);
     let url = proxy.url("https", NAME, "/slow");
     thread::scope(|scope| {
         let http2 = scope.spawn(|| proxy.curl("https", &["--http2", &url]).ok());
@@ -111,17 +112,7 @@ fn an_end_waits_for_requests_and_ends_what_has_no_end() {
     let host = format!("Host: {NAME}");
     let mut busy = proxy.raw();
     send(&mut busy, &["GET /slow HTTP/1.1", &host]);
-    let mut tunnel = proxy.raw();
-    send(
-        &mut tunnel,
-        &[
-            "GET / HTTP/1.1",
-            &host,
-            "Connection: upgrade",
-            "Upgrade: websocket",
-        ],
-    );
-    head(&mut tunnel);
+    let mut tunnel = tunnel(&proxy);
     wait::until("the request to wait", || web.requests().len() == 2);
     proxy.gatepost.signal(Signal::TERM);
     proxy.gatepost.logged(&["draining"]);

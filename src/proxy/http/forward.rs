@@ -65,7 +65,8 @@ pub(super) async fn forward(
     entry.asks(request.upstream);
     let mut again = false;
     loop {
-        let borrowed = match request.borrow(again).await {
+        // In a box of its own, which is gone while the answer is waited for: that may take an hour.
+        let borrowed = match Box::pin(request.borrow(again)).await {
             Ok(borrowed) => borrowed,
             Err(status) => return respond::error(status, entry),
         };

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -22,7 +22,7 @@ use crate::proxy::http::service::Service;
 use crate::proxy::http::stream::Stream;
 use crate::proxy::http::visitor::Visitor;
 use crate::proxy::http::{
-    BLOCK, HEADER_TIMEOUT, HttpEnd, KEEP_ALIVE, STALL_TIMEOUT, TICKET_PATIENCE, respond,
+    BLOCK, HEADER_TIMEOUT, HttpEnd, KEEP_ALIVE, STALL_TIMEOUT, TICKET_PATIENCE, poll_timer, respond,
 };
 use crate::proxy::listener::Ending;
 
@@ -203,14 +203,7 @@ fn poll_moment(
         if deadline <= Instant::now() {
             return Poll::Ready(moment);
         }
-        // It is not moved with every request: when it rings too early, it is set anew.
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        timer.as_mut().reset(deadline.max(Instant::now()));
+        ready!(poll_timer(cx, timer.as_mut(), deadline));
     }
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -23,7 +23,7 @@ use crate::proxy::SessionError;
 use crate::proxy::http::service::Service;
 use crate::proxy::http::stream::Stream;
 use crate::proxy::http::visitor::Visitor;
-use crate::proxy::http::{BLOCK, HttpEnd, KEEP_ALIVE, STALL_TIMEOUT};
+use crate::proxy::http::{BLOCK, HttpEnd, KEEP_ALIVE, STALL_TIMEOUT, poll_timer};
 
 /// Requests under way on one connection.
 const STREAMS: u32 = 128;
@@ -117,13 +117,7 @@ fn poll_moment(
         if deadline <= Instant::now() {
             return Poll::Ready(moment);
         }
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        timer.as_mut().reset(deadline.max(Instant::now()));
+        ready!(poll_timer(cx, timer.as_mut(), deadline));
     }
 }
 

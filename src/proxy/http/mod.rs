@@ -27,8 +27,12 @@ mod tunnel;
 mod upload;
 mod visitor;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
 
 use crate::proxy::SessionError;
 use crate::proxy::downstream::Downstream;
@@ -78,6 +82,17 @@ impl HttpEnd {
             Self::Flood => "flood",
         }
     }
+}
+
+/// Waits for `deadline`; ready, too, when the timer rang for an earlier one: it is not moved with
+/// every event, but set anew when it rings.
+fn poll_timer(cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, deadline: Instant) -> Poll<()> {
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    ready!(timer.as_mut().poll(cx));
+    timer.reset(deadline.max(Instant::now()));
+    Poll::Ready(())
 }
 
 /// Serves a client until its connection ends.
