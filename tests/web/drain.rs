@@ -56,7 +56,10 @@ fn tunnel(proxy: &Proxy) -> Client {
     let mut client = proxy.raw();
     let host = format!("Host: {NAME}");
     let upgrade = ["Connection: upgrade", "Upgrade: websocket"];
-    send(&mut client, &["GET / HTTP/1.1", &host, upgrade[0], upgrade[1]]);
+    send(
+        &mut client,
+        &["GET / HTTP/1.1", &host, upgrade[0], upgrade[1]],
+    );
     assert_eq!(head(&mut client)[0], "HTTP/1.1 101 Switching Protocols");
     client
 }
