@@ -58,6 +58,7 @@ pub(super) async fn drive(
     visitor: Arc<Visitor>,
     ending: &Ending,
 ) -> Result<(), SessionError> {
+    let _end = End(&visitor);
     let mut retired = pin!(visitor.active.retired.wait());
     loop {
         let retired_already = visitor.active.retired.has_come();
@@ -83,6 +84,16 @@ pub(super) async fn drive(
                 return Err(Box::pin(failed(downstream, &visitor, error)).await);
             }
         }
+    }
+}
+
+/// The end of a connection, however it comes. A tunnel that was to follow holds on to the
+/// visitor, who holds on to it: without this neither would ever go.
+struct End<'v>(&'v Visitor);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take_tunnel());
     }
 }
 
