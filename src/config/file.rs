@@ -208,8 +208,8 @@ impl<'a> Table<'a> {
             label,
             report,
         };
-        for (key, value) in entries.into_iter().flatten() {
-            table.check_key(key, value.get_ref());
+        for key in entries.into_iter().flatten().map(|(key, _)| key) {
+            table.check_key(key);
         }
         for key in section.required {
             if !table.has(key) {
@@ -223,21 +223,16 @@ impl<'a> Table<'a> {
         table
     }
 
-    fn check_key(&self, key: &Spanned<impl AsRef<str>>, value: &DeValue<'_>) {
+    fn check_key(&self, key: &Spanned<impl AsRef<str>>) {
         let name = key.get_ref().as_ref();
         if self.section.keys.contains(&name) {
             return;
         }
         let at = key.span().start;
-        match self.section.later.iter().find(|later| later.key == name) {
-            None => self.error(at, self.unknown_key(name)),
-            Some(later) => match later.neutral {
-                None => self.error(at, format_args!("`{name}` is not in this version")),
-                Some(neutral) if found(value) == neutral => {}
-                Some(neutral) => {
-                    self.refuse(name, at, "is", value, &Refusal::Later(neutral.into()))
-                }
-            },
+        if self.section.later.contains(&name) {
+            self.error(at, format_args!("`{name}` is not in this version"));
+        } else {
+            self.error(at, self.unknown_key(name));
         }
     }
 

@@ -14,26 +14,7 @@ pub(super) struct Section {
     /// Those of them that have no default.
     pub(super) required: &'static [&'static str],
     /// Keys of later versions.
-    pub(super) later: &'static [Later],
-}
-
-/// A key of a later version.
-#[derive(Debug)]
-pub(super) struct Later {
-    pub(super) key: &'static str,
-    /// The value, as it is written, that asks for nothing.
-    pub(super) neutral: Option<&'static str>,
-}
-
-const fn later(key: &'static str) -> Later {
-    Later { key, neutral: None }
-}
-
-const fn only(key: &'static str, neutral: &'static str) -> Later {
-    Later {
-        key,
-        neutral: Some(neutral),
-    }
+    pub(super) later: &'static [&'static str],
 }
 
 pub(super) static CERTIFICATES: Section = Section {
@@ -60,7 +41,7 @@ pub(super) static ADMIN: Section = Section {
     repeats: false,
     keys: &["socket", "mode"],
     required: &[],
-    later: &[later("web")],
+    later: &["web"],
 };
 
 pub(super) static METRICS: Section = Section {
@@ -111,7 +92,7 @@ pub(super) static SERVER: Section = Section {
     repeats: false,
     keys: &[],
     required: &[],
-    later: &[later("user")],
+    later: &["user"],
 };
 
 pub(super) static LISTENER: Section = Section {
