@@ -67,6 +67,21 @@ impl Connection {
         }
     }
 
+    /// Reads a chunked body; whether it came whole.
+    pub(crate) fn chunks(&mut self) -> bool {
+        loop {
+            let Ok(size) = usize::from_str_radix(&self.line(), 16) else {
+                return false;
+            };
+            if self.body(size + 2).is_empty() {
+                return false;
+            }
+            if size == 0 {
+                return true;
+            }
+        }
+    }
+
     /// The next line, without its end; empty at the end.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
