@@ -10,6 +10,7 @@ mod client;
 mod resolver;
 mod server;
 mod session;
+mod suites;
 mod ticketer;
 mod unsuited;
 

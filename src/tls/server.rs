@@ -12,6 +12,7 @@ use crate::cert::{ClientCapabilities, DnsName, LiveIndex, Query, Selected, Unkno
 use crate::config::{Listener, Protocol, Tls, TlsVersion};
 use crate::time::Clock;
 use crate::tls::resolver::ConnectionResolver;
+use crate::tls::suites::suites;
 use crate::tls::{Session, Ticketer, TlsError, Unsuited};
 use crate::wire::client_hello::ClientHello;
 
@@ -32,6 +33,7 @@ impl Provider {
         use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
 
         let mut crypto = aws_lc_rs::default_provider();
+        crypto.cipher_suites = suites();
         crypto.kx_groups = vec![X25519, SECP256R1, SECP384R1];
         if tls.post_quantum {
             crypto.kx_groups.insert(0, X25519MLKEM768);
