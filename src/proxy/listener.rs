@@ -208,8 +208,9 @@ impl Acceptor {
             server.addr = %endpoints.local,
         );
         let open = Open::new(&active.metrics, place);
+        let stream = Box::new(stream);
         let connection = async move {
-            serve(active, stream, endpoints, &ending).await;
+            serve(&active, stream, &endpoints, &ending).await;
             drop(open);
         };
         tokio::spawn(connection.instrument(span));

@@ -93,15 +93,17 @@ pub(super) enum Moment {
 }
 
 /// Takes one accepted connection along the whole path, and reports how it ended.
+///
+/// What it is given is lent or in a box: from one future to the next it would take room in both.
 pub(super) async fn serve(
-    active: Arc<Active>,
-    stream: TcpStream,
-    endpoints: Endpoints,
+    active: &Arc<Active>,
+    stream: Box<TcpStream>,
+    endpoints: &Endpoints,
     ending: &Ending,
 ) {
     let mut report = Report::new(endpoints.client);
     let mut connection = Connection {
-        active: &active,
+        active,
         local: endpoints.local,
         report: &mut report,
         stage: Stage::Identify,
@@ -109,7 +111,7 @@ pub(super) async fn serve(
         ending,
     };
     let outcome = connection.run(stream).await;
-    report.finish(&active, &outcome);
+    report.finish(active, &outcome);
 }
 
 /// One connection on its way.
@@ -127,12 +129,12 @@ pub(super) struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// The path. Everything before the relay runs in a box of its own, which is gone while
     /// bytes are passed on: an idle connection keeps only what the relay needs.
-    async fn run(&mut self, stream: TcpStream) -> Result<(), SessionError> {
+    async fn run(&mut self, stream: Box<TcpStream>) -> Result<(), SessionError> {
         let idle = self.active.config.idle_timeout;
         let mut ended = pin!(self.ending.wait());
         let mut established = tokio::select! {
             biased;
-            established = Box::pin(self.establish(stream)) => established?,
+            established = Box::pin(self.establish(*stream)) => established?,
             () = &mut ended => return Err(SessionError::Drained(self.stage)),
         };
         loop {
