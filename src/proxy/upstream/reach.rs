@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol as Transmission, SockRef, TcpKeepalive, Type};
@@ -165,12 +166,14 @@ impl Way<'_> {
     /// # Errors
     /// Why the server cannot be used.
     pub async fn reach(&self, request: &Request<'_>) -> Result<Reached, Failure> {
-        let connect = self.connect(request);
+        // Pinned in here: a future that is handed over takes room on both sides.
+        let connect = pin!(self.connect(request));
         let socket = within(self.config.connect_timeout, "connect_timeout", connect).await?;
         match (self.plan(request), request.protocol.mail()) {
             (Some(plan), Some(protocol)) => {
                 let handover = plan.handover;
-                let opening = self.open(socket, Opening::new(protocol, plan), handover);
+                let opening = Opening::new(protocol, plan);
+                let opening = pin!(self.open(socket, opening, handover));
                 within(self.config.greeting_timeout, "greeting_timeout", opening).await
             }
             _ => Ok(Reached {
@@ -236,7 +239,8 @@ impl Way<'_> {
         socket.send(&header).await.map_err(Failure::Io)?;
         let ours = matches!(request.purpose, Purpose::Session { .. } | Purpose::Probe);
         match self.config.encryption {
-            UpstreamEncryption::Implicit if ours => self.encrypt(socket).await,
+            // In a box: it would make every connection's way to its server larger.
+            UpstreamEncryption::Implicit if ours => Box::pin(self.encrypt(socket)).await,
             _ => Ok(socket),
         }
     }
@@ -338,7 +342,7 @@ impl Way<'_> {
                         inbound,
                     });
                 }
-                socket = self.encrypt(socket).await?;
+                socket = Box::pin(self.encrypt(socket)).await?;
                 step = opening.encrypted(&mut say)?;
             }
             socket.send(&say).await.map_err(Failure::Io)?;
