@@ -12,7 +12,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::http::{Version, response};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 
 use bytes::Bytes;
 
@@ -26,7 +26,8 @@ use crate::proxy::http::visitor::Visitor;
 use crate::proxy::http::{interim, respond};
 use crate::proxy::upstream::{Asking, Purpose, Request as Connect};
 use crate::wire::http::{
-    Asked, Sender, connection_based, for_client, for_server, is_upgrade, server_upgrades,
+    Asked, Sender, connection_based, for_client, for_server, is_upgrade, origin_form,
+    server_upgrades,
 };
 use crate::wire::proxy_protocol::{Announcement, SslInfo};
 
@@ -372,10 +373,4 @@ fn unframe(head: &mut response::Parts) {
         head.headers.insert(CONTENT_LENGTH, length);
     }
     head.version = Version::HTTP_11;
-}
-
-/// Path and query alone.
-fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query()
-        .map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()))
 }

@@ -1,6 +1,9 @@
 //! Paths as routes compare them, and queries as logs show them.
 
 use std::borrow::Cow;
+use std::fmt::Write;
+
+use hyper::Uri;
 
 /// A path as a server will most likely read it: percent-decoded, `//` merged, `.` and `..`
 /// resolved. It is for comparison only; what is passed on is what was asked for. `None` if there
@@ -33,6 +36,26 @@ pub fn normal_path(path: &str) -> Option<Cow<'_, str>> {
         normal.push(b'/');
     }
     Some(String::from_utf8_lossy(&normal).into_owned().into())
+}
+
+/// Path and query alone, as they are passed on. Bytes beyond ASCII, which old browsers send as
+/// they are, are escaped (RFC 3987 section 3.1): a target has none (RFC 9112 section 3.2).
+pub fn origin_form(uri: &Uri) -> Uri {
+    let Some(target) = uri.path_and_query() else {
+        return Uri::from_static("/");
+    };
+    if target.as_str().is_ascii() {
+        return Uri::from(target.clone());
+    }
+    let mut escaped = String::with_capacity(target.as_str().len() * 2);
+    for byte in target.as_str().bytes() {
+        let _ = match byte.is_ascii() {
+            true => escaped.write_char(char::from(byte)),
+            false => write!(escaped, "%{byte:02X}"),
+        };
+    }
+    // Nothing is in there that was not; the length is what was examined.
+    Uri::try_from(escaped).unwrap_or_else(|_| Uri::from(target.clone()))
 }
 
 fn decoded(path: &str) -> Option<Vec<u8>> {
@@ -97,6 +120,19 @@ pub fn masked(path_and_query: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_passed_on_in_ascii() {
+        for (target, passed) in [
+            ("/a%c3%a4?b=c", "/a%c3%a4?b=c"),
+            ("https://a.example/ä?ö=ü", "/%C3%A4?%C3%B6=%C3%BC"),
+            ("https://a.example", "/"),
+            ("*", "*"),
+        ] {
+            let uri = Uri::try_from(target).unwrap();
+            assert_eq!(origin_form(&uri).to_string(), passed, "{target}");
+        }
+    }
 
     #[test]
     fn a_path_is_compared_as_it_will_be_read() {

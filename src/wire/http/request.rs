@@ -11,6 +11,9 @@ use crate::wire::http::forwarded::expects_continue;
 /// Fields that a request may have.
 pub const MAX_FIELDS: usize = 100;
 
+/// Bytes that a request may have before its body.
+pub const MAX_HEADER: usize = 64 * 1024;
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Asked<'a> {
@@ -55,6 +58,9 @@ pub enum Fault {
     /// More than [`MAX_FIELDS`].
     #[error("the request has more than {MAX_FIELDS} fields")]
     TooManyFields,
+    /// Longer than [`MAX_HEADER`].
+    #[error("the header of the request is longer than {MAX_HEADER} bytes")]
+    TooLong,
 }
 
 impl Fault {
@@ -63,7 +69,7 @@ impl Fault {
         match self {
             Self::BadMethod => 405,
             Self::BadExpectation => 417,
-            Self::TooManyFields => 431,
+            Self::TooManyFields | Self::TooLong => 431,
             Self::BadCoding => 501,
             _ => 400,
         }
@@ -86,6 +92,9 @@ pub fn examine(request: &Parts, websocket: bool) -> Result<Asked<'_>, Fault> {
     } = request;
     if headers.len() > MAX_FIELDS {
         return Err(Fault::TooManyFields);
+    }
+    if length(request) > MAX_HEADER {
+        return Err(Fault::TooLong);
     }
     if matches!(*method, Method::TRACE) || (*method == Method::CONNECT && !websocket) {
         return Err(Fault::BadMethod);
@@ -130,6 +139,20 @@ pub fn examine(request: &Parts, websocket: bool) -> Result<Asked<'_>, Fault> {
         host,
         expects_continue: expects_continue(headers).ok_or(Fault::BadExpectation)?,
     })
+}
+
+/// How long its header is as it is passed on, with the target escaped. hyper looks at what it has
+/// read at once, which may be a good deal more.
+fn length(request: &Parts) -> usize {
+    let target = request.uri.path_and_query().map_or("/", |it| it.as_str());
+    let target: usize = target
+        .bytes()
+        .map(|byte| if byte.is_ascii() { 1 } else { 3 })
+        .sum();
+    let line = request.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
+    let fields = request.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + fields.sum::<usize>()
 }
 
 /// A path, a URL of HTTP, or the `*` of OPTIONS.
@@ -272,5 +295,15 @@ mod tests {
         let many: Vec<_> = many.into_iter().chain([host]).collect();
         let found = asked(Version::HTTP_11, "GET /", &many);
         assert_eq!(found, Err(Fault::TooManyFields));
+        // GET / HTTP/1.1, Host: a.example, X: and the empty line.
+        let around = 16 + 17 + 5 + 2;
+        for (length, expected) in [
+            (MAX_HEADER - around, Ok("a.example".to_owned())),
+            (MAX_HEADER - around + 1, Err(Fault::TooLong)),
+        ] {
+            let long = "a".repeat(length);
+            let found = asked(Version::HTTP_11, "GET /", &[host, ("x", &long)]);
+            assert_eq!(found, expected, "{length}");
+        }
     }
 }
