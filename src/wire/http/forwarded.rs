@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     UPGRADE, VIA,
 };
 
@@ -60,7 +60,10 @@ pub fn for_server(received: &HeaderMap, sender: &Sender<'_>, host: Option<&str>)
         {
             continue;
         }
-        fields.append(name, value.clone());
+        fields.append(name, trimmed(value));
+    }
+    if sender.http2 {
+        join_cookies(&mut fields);
     }
     if with_trailers(received) {
         fields.insert(TE, HeaderValue::from_static("trailers"));
@@ -72,6 +75,30 @@ pub fn for_server(received: &HeaderMap, sender: &Sender<'_>, host: Option<&str>)
     }
     tell(&mut fields, sender);
     fields
+}
+
+/// A value as HTTP/1.1 has it. In HTTP/2 nothing is around one, and so what is there is part of it
+/// until somebody writes it as HTTP/1.1 (RFC 9113 section 8.2.1 has it refused; h2 does not).
+fn trimmed(value: &HeaderValue) -> HeaderValue {
+    let bytes = value.as_bytes();
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if !is_space(bytes.first()) && !is_space(bytes.last()) {
+        return value.clone();
+    }
+    HeaderValue::from_bytes(bytes.trim_ascii()).unwrap_or_else(|_| value.clone())
+}
+
+/// Makes one field of the cookies that HTTP/2 sends in pieces (RFC 9113 section 8.2.3).
+fn join_cookies(fields: &mut HeaderMap) {
+    let mut pieces = fields.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (pieces.next(), pieces.next()) else {
+        return;
+    };
+    let all = [first, second].into_iter().chain(pieces);
+    let all: Vec<_> = all.map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        fields.insert(COOKIE, joined);
+    }
 }
 
 /// Whether a field says who the client is, and how it came. Web applications see no difference
@@ -292,5 +319,23 @@ mod tests {
         );
         assert_eq!(found["x-forwarded-for"], "2001:db8::1");
         assert_eq!(found["via"], "2 gatepost");
+    }
+
+    #[test]
+    fn what_http2_has_in_pieces_is_one_for_the_server() {
+        let received = fields(&[
+            ("cookie", "a=1"),
+            ("x", " \t1 "),
+            ("cookie", "b=2; c=3"),
+            ("cookie", "d=4"),
+        ]);
+        let http2 = Sender {
+            http2: true,
+            ..sender(false)
+        };
+        let found = for_server(&received, &http2, None);
+        let cookies: Vec<_> = found.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+        assert_eq!(found["x"], "1");
     }
 }
