@@ -4,8 +4,6 @@ strict=ADDRESS: where our server listens, with listener `https` of the proxy bef
 """
 
 import os
-import socket
-import struct
 import sys
 import threading
 import time
@@ -119,16 +117,6 @@ class Flood:
             # Told to go, or nothing more is read.
             self.end = self.end or ("blocked" if "timed out" in str(error) else "closed")
 
-    def settle(self):
-        """Everything sent so far is processed, or the connection is over."""
-        if self.end is None:
-            ack = PingFrame(0, opaque_data=b"flooded!", flags=[]).serialize()
-            try:
-                self.http.socket.sendall(ack)
-            except OSError:
-                return
-        wait(lambda: self.end is not None or len(self.statuses) > 0, 0)
-
     def close(self):
         try:
             self.http.socket.close()
@@ -239,15 +227,15 @@ def hanging(http):
 class Server(Strict):
     """What it says depends on the path."""
 
-    def serve(self, connection):
-        threading.current_thread().name = "strict"
-        super().serve(connection)
+    large = 0
 
     @staticmethod
     def request(reader, seen):
         Strict.request(reader, seen)
         body = b"x" * 65536
         if seen.target == "/large":
+            with strict.lock:
+                strict.large += 1
             reader.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
             for _ in range(LARGE // len(body)):
                 reader.connection.sendall(body)
@@ -256,30 +244,6 @@ class Server(Strict):
         elif seen.target == "/hang":
             reader.connection.recv(1)
             seen.fault = "hung"
-
-
-strict = Server(address("strict"))
-started = time.monotonic()
-for _ in range(3):
-    simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 2_000)()
-
-flood("rapid reset", simple(reset, 10_000), GONE, reached=300)
-flood("resets that the server is made to send", simple(made_reset, 10_000), GONE, reached=1_500)
-flood("CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=b"\x00\x01x\x7f\x80\x7e" + b"y" * 16_000), 2_000, before=half_header), GONE, reached=0)
-flood("small CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=literal("x", "1")), 100_000, before=half_header), GONE, reached=0)
-flood("empty CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=b""), 100_000, before=half_header), GONE, reached=0)
-flood("SETTINGS", simple(lambda http, i: SettingsFrame(settings={4: 65_535 + i % 2}), 50_000))
-flood("SETTINGS, unread", simple(lambda http, i: SettingsFrame(settings={4: 65_535 + i % 2}), 50_000, reads=False))
-flood("PING", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000))
-flood("PING, unread", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 100_000, reads=False))
-flood("PING beside a request", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000, before=hanging))
-flood("PRIORITY", simple(lambda http, i: PriorityFrame(2 * i + 1, depends_on=0, stream_weight=1), 50_000))
-flood("window updates", simple(lambda http, i: WindowUpdateFrame(0, window_increment=1), 50_000))
-flood("unknown frames", simple(lambda http, i: frame(0xEE, 0, 0, b"x" * 8), 50_000))
-flood("empty DATA", simple(lambda http, i: DataFrame(1, data=b""), 50_000, before=open_post))
-flood("DATA of padding", simple(lambda http, i: frame(0, 8, 1, b"\x7f" + b"\0" * 127), 20_000, before=open_post))
-flood("DATA of one byte", simple(lambda http, i: DataFrame(1, data=b"x"), 20_000, before=open_post))
-flood("streams over 128", simple(lambda http, i: http.headers(2 * i + 1, pseudo("POST"), end=False), 1_000), reached=130)
 
 
 def bomb():
@@ -292,7 +256,12 @@ def bomb():
     return this.end or f"{this.statuses[0]}", this.frames
 
 
-flood("headers that grow a thousandfold", bomb, ("431", *GONE), reached=0)
+def begun(n):
+    """Returns when so many large answers have begun, and nobody takes more of them."""
+    if not wait(lambda: strict.large >= n):
+        faults.append(f"{strict.large} large answers were asked for instead of {n}")
+    strict.large = 0
+    quiet()
 
 
 def slow_readers(window):
@@ -302,11 +271,11 @@ def slow_readers(window):
         these = [Flood(False, {4: window}) for _ in range(4)]
         for this in these:
             this.send(lambda i, http=this.http: http.headers(2 * i + 1, pseudo(path="/large")), 128)
-        time.sleep(1)
-        for _ in range(50):
+        begun(4 * 128)
+        for _ in range(20):
             for this in these:
                 this.send(lambda i: WindowUpdateFrame(2 * i + 1, window_increment=1), 128)
-        time.sleep(0.5)
+        quiet()
         frames = sum(this.frames for this in these)
         for this in these:
             this.close()
@@ -315,23 +284,16 @@ def slow_readers(window):
     return play
 
 
-flood("answers with no window", slow_readers(0))
-flood("answers with a window and no reader", slow_readers(65_535))
-
-
 def slow_http1():
     clients = []
     for _ in range(50):
         client = connect()
         client.sendall(b"GET /large HTTP/1.1\r\nHost: mail.example.com\r\n\r\n")
         clients.append(client)
-    time.sleep(1)
+    begun(len(clients))
     for client in clients:
         client.close()
     return "open", len(clients)
-
-
-flood("HTTP/1.1 without a reader", slow_http1)
 
 
 def slow_bodies():
@@ -346,9 +308,6 @@ def slow_bodies():
     for client in clients:
         client.close()
     return "open", 2_000
-
-
-flood("bodies of one byte at a time", slow_bodies)
 
 
 def slow_headers():
@@ -368,8 +327,40 @@ def slow_headers():
     return f"408 after {took:.0f} s", 2_000
 
 
-if "quick" not in arguments:
+strict = Server(address("strict"))
+started = time.monotonic()
+for _ in range(3):
+    simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 2_000)()
+
+play = arguments["play"]
+if play == "floods":
+    flood("rapid reset", simple(reset, 10_000), GONE, reached=300)
+    flood("resets that the server is made to send", simple(made_reset, 10_000), GONE, reached=1_500)
+    flood("CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=b"\x00\x01x\x7f\x80\x7e" + b"y" * 16_000), 2_000, before=half_header), GONE, reached=0)
+    flood("small CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=literal("x", "1")), 100_000, before=half_header), GONE, reached=0)
+    flood("empty CONTINUATION", simple(lambda http, i: ContinuationFrame(1, data=b""), 100_000, before=half_header), GONE, reached=0)
+    flood("SETTINGS", simple(lambda http, i: SettingsFrame(settings={4: 65_535 + i % 2}), 50_000))
+    flood("SETTINGS, unread", simple(lambda http, i: SettingsFrame(settings={4: 65_535 + i % 2}), 50_000, reads=False))
+    flood("PING", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000))
+    flood("PING, unread", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 100_000, reads=False))
+    flood("PING beside a request", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000, before=hanging))
+    flood("PRIORITY", simple(lambda http, i: PriorityFrame(2 * i + 1, depends_on=0, stream_weight=1), 50_000))
+    flood("window updates", simple(lambda http, i: WindowUpdateFrame(0, window_increment=1), 50_000))
+    flood("unknown frames", simple(lambda http, i: frame(0xEE, 0, 0, b"x" * 8), 50_000))
+    flood("empty DATA", simple(lambda http, i: DataFrame(1, data=b""), 50_000, before=open_post))
+    flood("DATA of padding", simple(lambda http, i: frame(0, 8, 1, b"\x7f" + b"\0" * 127), 20_000, before=open_post))
+    flood("DATA of one byte", simple(lambda http, i: DataFrame(1, data=b"x"), 20_000, before=open_post))
+    flood("streams over 128", simple(lambda http, i: http.headers(2 * i + 1, pseudo("POST"), end=False), 1_000), reached=130)
+    flood("headers that grow a thousandfold", bomb, ("431", *GONE), reached=0)
+elif play == "slow":
+    flood("answers with no window", slow_readers(0))
+    flood("answers with a window and no reader", slow_readers(65_535))
+    flood("HTTP/1.1 without a reader", slow_http1)
+    flood("bodies of one byte at a time", slow_bodies)
+elif play == "header":
     flood("headers of one byte at a time", slow_headers)
+else:
+    sys.exit(f"nobody knows how to play {play}")
 print(f"in {time.monotonic() - started:.1f} s")
 if faults:
     print(f"{len(faults)} faults:", *faults, sep="\n")

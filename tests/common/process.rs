@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
@@ -144,9 +145,26 @@ pub(crate) fn run<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
     input: &[u8],
 ) -> Outcome {
+    run_for(wait::PATIENCE, program, arguments, input)
+}
+
+/// The same for a program that has much to do.
+pub(crate) fn run_long<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Outcome {
+    run_for(wait::LONG, program, arguments, b"")
+}
+
+fn run_for<A: AsRef<OsStr>>(
+    patience: Duration,
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+    input: &[u8],
+) -> Outcome {
     // A client that hangs ends with status 124 here, and so names itself.
     let mut child = Command::new("timeout")
-        .arg(wait::PATIENCE.as_secs().to_string())
+        .arg(patience.as_secs().to_string())
         .arg(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// Longer than anything that works takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same for what is much work.
+pub(crate) const LONG: Duration = Duration::from_secs(240);
+
 const POLL: Duration = Duration::from_millis(5);
 
 /// The first value that `condition` gives. Panics with `what` when [`PATIENCE`] is over.
@@ -33,9 +36,22 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     for_some(what, || condition().then_some(()));
 }
 
+/// Returns when `condition` holds, for what takes the machine a while.
+#[track_caller]
+pub(crate) fn for_longer(what: &str, condition: impl FnMut() -> bool) {
+    assert!(
+        holds_within(LONG, condition),
+        "waited {LONG:?} for {what}, in vain"
+    );
+}
+
 /// Whether `condition` comes to hold before [`PATIENCE`] is over.
-pub(crate) fn holds(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn holds(condition: impl FnMut() -> bool) -> bool {
+    holds_within(PATIENCE, condition)
+}
+
+fn holds_within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
     while !condition() {
         if Instant::now() >= deadline {
             return false;

@@ -1,23 +1,30 @@
 //! HTTP before a real nginx, and before servers that do what servers should not.
 
 mod access;
+mod clients;
 mod drain;
 mod exchange;
+mod hard;
 mod identity;
 mod pages;
 mod refused;
 mod routes;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use crate::common::ca::TestCa;
 use crate::common::client::Client;
 use crate::common::gatepost::{Gatepost, Site};
-use crate::common::process::{Outcome, run};
+use crate::common::process::{Outcome, run, run_long};
 use crate::common::web::{Connection, Request, Web};
 
 const NAME: &str = "mail.example.com";
+
+/// Another one may come first, without the packages that `tests/run` installs.
+const PYTHON: &str = "/usr/bin/python3";
 
 /// A listener of http on a free port of loopback, with these keys beside.
 fn listener(name: &str, tls: &str, more: &str) -> String {
@@ -47,10 +54,26 @@ struct Proxy {
 
 impl Proxy {
     fn start(configuration: &str) -> Self {
+        let gatepost = Self::site(configuration).start();
+        Self { gatepost }
+    }
+
+    /// One that logs as it does by default: for what is counted in bytes and in processor time.
+    fn start_quietly(configuration: &str) -> Self {
+        let site = Self::site(configuration);
+        let file = site.path("proxy.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let quiet = text.replace("level = \"debug\"", "level = \"info\"");
+        assert_ne!(quiet, text);
+        fs::write(&file, quiet).unwrap();
+        let gatepost = site.start();
+        Self { gatepost }
+    }
+
+    fn site(configuration: &str) -> Site {
         let ca = TestCa::today();
         let pair = ca.leaf(&[NAME, "*.example.org"]).issue();
-        let gatepost = Site::new(&ca, &[("mail", &pair)], configuration).start();
-        Self { gatepost }
+        Site::new(&ca, &[("mail", &pair)], configuration)
     }
 
     fn before_web(web: &Web) -> Self {
@@ -145,5 +168,24 @@ fn echo(request: &Request, connection: &mut Connection) -> bool {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap()
+    fs::read(path).unwrap()
+}
+
+/// The path of a program of `tests/clients`.
+fn client(name: &str) -> String {
+    format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Debian's Python, which has Debian's packages, with one of these programs.
+fn python(name: &str) -> Command {
+    let mut command = Command::new(PYTHON);
+    command.arg(client(name));
+    command
+}
+
+/// Runs one of these programs before a proxy, and returns what it says.
+fn script(proxy: &Proxy, name: &str, words: &[String]) -> Outcome {
+    let root = proxy.gatepost.site.path("root.pem");
+    let head = [client(name), format!("ca={}", root.display())];
+    run_long(PYTHON, head.iter().chain(words))
 }
