@@ -104,7 +104,7 @@ class Strict:
         self.seen = []
         self.answer = answer
         self.lock = threading.Lock()
-        self.server = socket.create_server(at, backlog=128)
+        self.server = socket.create_server(at, backlog=1024)
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
