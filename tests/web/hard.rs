@@ -52,6 +52,12 @@ fn every_malformed_request_in_http2_is_answered_and_reaches_nobody() {
 }
 
 #[test]
+fn every_malformed_answer_is_refused_and_leaves_nothing_to_the_next_client() {
+    let (proxy, _home, words) = strict("");
+    script(&proxy, "http_answers.py", &words).ok();
+}
+
+#[test]
 fn floods_cost_little_and_hold_nobody_up() {
     let (proxy, _home, mut words) = strict("");
     words.push("play=floods".to_owned());
