@@ -227,7 +227,7 @@ def hanging(http):
 class Server(Strict):
     """What it says depends on the path."""
 
-    large = 0
+    large = hinted = 0
 
     @staticmethod
     def request(reader, seen):
@@ -241,6 +241,11 @@ class Server(Strict):
                 reader.connection.sendall(body)
             # That was the answer.
             seen.fault = "large"
+        elif seen.target == "/hints":
+            hint = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 30_000 + b"\r\n\r\n"
+            while True:
+                reader.connection.sendall(hint)
+                strict.hinted += len(hint)
         elif seen.target == "/hang":
             reader.connection.recv(1)
             seen.fault = "hung"
@@ -294,6 +299,14 @@ def slow_http1():
     for client in clients:
         client.close()
     return "open", len(clients)
+
+
+def endless_hints():
+    client = connect()
+    client.sendall(b"GET /hints HTTP/1.1\r\nHost: mail.example.com\r\n\r\n")
+    wait(lambda: strict.hinted > 2 * MEMORY)
+    client.close()
+    return "open", strict.hinted // 30_000
 
 
 def slow_bodies():
@@ -356,6 +369,7 @@ elif play == "slow":
     flood("answers with no window", slow_readers(0))
     flood("answers with a window and no reader", slow_readers(65_535))
     flood("HTTP/1.1 without a reader", slow_http1)
+    flood("hints without an end and without a reader", endless_hints)
     flood("bodies of one byte at a time", slow_bodies)
 elif play == "header":
     flood("headers of one byte at a time", slow_headers)

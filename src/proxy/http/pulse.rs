@@ -17,6 +17,9 @@ const IDLE_BYTES: u64 = 256 * 1024;
 /// other one (CVE-2023-44487).
 const TAKEN_BACK: u32 = 100;
 
+/// Bytes of interim responses that are kept for a client; a server may send them without end.
+const INTERIM: usize = 64 * 1024;
+
 /// The state of one client's connection.
 #[derive(Debug)]
 pub(super) struct Pulse {
@@ -166,11 +169,15 @@ impl Pulse {
     }
 
     /// HTTP/1.1: writes an interim response before the answer. Where an answer before it is not
-    /// written yet, the place for it cannot be told from here, and it is left out.
+    /// written yet, the place for it cannot be told from here, and it is left out; so is what the
+    /// client does not take.
     pub(super) fn add_interim(&self, bytes: &[u8]) {
         if self.in_flight.load(Relaxed) == 1 && self.ending.load(Relaxed) == 0 {
-            self.interim().extend_from_slice(bytes);
-            self.has_interim.store(true, Relaxed);
+            let mut interim = self.interim();
+            if interim.len() + bytes.len() <= INTERIM {
+                interim.extend_from_slice(bytes);
+                self.has_interim.store(true, Relaxed);
+            }
         }
     }
 

@@ -115,18 +115,18 @@ impl Stream {
 
     /// Writes interim responses, and all that was taken before.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(more) = self.visitor.pulse.take_interim() {
-            self.interim = match self.interim.is_empty() {
-                true => more.into(),
-                false => [&*self.interim, &*more].concat().into(),
-            };
+        loop {
+            while !self.interim.is_empty() {
+                let slice = [IoSlice::new(&self.interim)];
+                let n = ready!(self.downstream.poll_send(cx, &slice)).map_err(as_io)?;
+                self.interim.advance(n);
+            }
+            // Only now: a client that takes nothing has no more of them kept for it.
+            match self.visitor.pulse.take_interim() {
+                Some(more) => self.interim = more.into(),
+                None => return Poll::Ready(Ok(())),
+            }
         }
-        while !self.interim.is_empty() {
-            let slice = [IoSlice::new(&self.interim)];
-            let n = ready!(self.downstream.poll_send(cx, &slice)).map_err(as_io)?;
-            self.interim.advance(n);
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// With HTTP/1.1 only hyper's own refusals are written while nothing is asked. They say
