@@ -210,6 +210,19 @@ passes(
     no_forbidden_trailers,
 )
 
+passes(
+    "trailers that are announced, and are none",
+    chunked(
+        b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nHost: other.example\r\n"
+        b"Connection: close\r\nCookie: a=1\r\nX-Forwarded-For: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n"
+        b"X-Request-Id: forged\r\nKeep-Alive: timeout=5\r\n\r\n",
+        b"Trailer: X-Sum, Content-Length, Transfer-Encoding, Host, Connection, Cookie, X-Forwarded-For, X_Real_IP, Forwarded, "
+        b"X-Request-Id, Keep-Alive\r\n",
+    ),
+    "POST /told hello",
+    no_forbidden_trailers,
+)
+
 # Lines and fields.
 for name, raw in {
     "bare CRs": b"GET /told HTTP/1.1\rHost: mail.example.com\r\r",
@@ -378,6 +391,12 @@ passes("upgrade to h2c", get(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h
        look=has(upgrade=[], http2_settings=[], connection=[]))
 passes("upgrade to TLS", get(b"Connection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n"), look=has(http2_settings=[]))
 passes("upgrade that Connection does not name", get(b"Upgrade: websocket\r\n"), look=has(upgrade=[], connection=[]))
+passes("upgrade with a body that the server does not follow", post(b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n", b"hello"), "POST /told hello",
+       look=has(upgrade=["websocket"]))
+passes("upgrade with a request behind it", get(b"Connection: Upgrade\r\nUpgrade: websocket\r\n") + get(line=b"GET /told?2 HTTP/1.1"), ["GET /told", "GET /told?2"], statuses=(200, 200))
+refused("URL with another port", get(line=b"GET https://mail.example.com:8443/told HTTP/1.1"))
+passes("HTTP/1.0 that stays", get(b"Connection: keep-alive\r\n", b"GET /told HTTP/1.0"))
+passes("HTTP/1.0 that expects", get(b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"POST /told HTTP/1.0") + b"hello", "POST /told hello", last=True)
 passes("Connection names Host", get(b"Connection: Host\r\n"), look=has(host=["mail.example.com"], connection=[]))
 passes("Connection names the length", post(b"Connection: Content-Length\r\nContent-Length: 5\r\n", b"hello"), "POST /told hello")
 passes("Connection names the coding", chunked(b"2\r\nhi\r\n0\r\n\r\n", b"Connection: Transfer-Encoding\r\n"), "POST /told hi")

@@ -52,6 +52,11 @@ TABLE = {
     "no content, with a length": (b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nwell", "204 "),
     "not modified, with some": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n" + OTHER, "304 "),
     "hints before": (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + WELL, "200 well"),
+    "trailers of the connection": (
+        HEAD + b"Trailer: X-Sum, X-Own, Keep-Alive, Connection\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n"
+        b"X-Sum: 7\r\nConnection: X-Own\r\nX-Own: 1\r\nKeep-Alive: timeout=5\r\n\r\n",
+        "200 well",
+    ),
     "fields of the connection": (HEAD + b"Connection: close, X-Own\r\nX-Own: 1\r\nKeep-Alive: timeout=1\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nwell", "200 well"),
 }
 # What ends with its connection.
@@ -90,6 +95,7 @@ def accept(server):
 
 threading.Thread(target=accept, args=(socket.create_server(address("strict"), backlog=128),), daemon=True).start()
 faults = []
+OF_CONNECTION = {"connection", "keep-alive", "upgrade", "x-own", "transfer-encoding"}
 
 
 def heard_in_http1(target, method=b"GET"):
@@ -126,7 +132,11 @@ def heard_in_http2(target):
         if getattr(frame, "stream_id", 0) != 1:
             continue
         if kind == "HeadersFrame":
-            status = dict(http.decoder.decode(frame.data)).get(":status", status)
+            fields = dict(http.decoder.decode(frame.data))
+            # With trailers, those too.
+            for name in set(fields) & OF_CONNECTION:
+                faults.append(f"{target.decode()}: {name} in HTTP/2")
+            status = fields.get(":status", status)
         elif kind == "DataFrame":
             body += frame.data
         elif kind == "RstStreamFrame" and frame.error_code:

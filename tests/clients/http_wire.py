@@ -94,7 +94,7 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 VALUE = rb"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff])?)?"
 TARGET = rb"/[!-~]*|\*"
 OF_CONNECTION = ("keep-alive", "proxy-connection", "proxy-authorization", "te", "http2-settings", "proxy")
-NOT_IN_TRAILERS = ("content-length", "transfer-encoding", "host", "connection", "authorization", "cookie", "te")
+NOT_IN_TRAILERS = ("content-length", "transfer-encoding", "host", "connection", "authorization", "cookie", "te", "x-forwarded-for")
 
 
 class Strict:

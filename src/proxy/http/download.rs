@@ -15,7 +15,9 @@ use crate::proxy::http::access::Entry;
 use crate::proxy::http::link::Link;
 use crate::proxy::http::upload::Source;
 use crate::proxy::http::visitor::Visitor;
+use crate::proxy::http::with_trailers_by;
 use crate::proxy::upstream::Lease;
+use crate::wire::http::for_client;
 
 /// How long what came of an answer has to go out before its fault does.
 const BEFORE_A_FAULT: Duration = Duration::from_millis(20);
@@ -228,7 +230,7 @@ impl Streaming {
                     if self.incoming.is_end_stream() {
                         self.link.give_back(cx);
                     }
-                    return Poll::Ready(Some(Ok(frame)));
+                    return Poll::Ready(Some(Ok(with_trailers_by(for_client, frame))));
                 }
                 Poll::Ready(Some(Err(_))) => return self.fail(cx, DownloadFault::Server),
                 Poll::Ready(None) => {

@@ -32,6 +32,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::Frame;
+use hyper::header::HeaderMap;
 use tokio::time::{Instant, Sleep};
 
 use crate::proxy::SessionError;
@@ -93,6 +96,17 @@ fn poll_timer(cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, deadline: Instan
     ready!(timer.as_mut().poll(cx));
     timer.reset(deadline.max(Instant::now()));
     Poll::Ready(())
+}
+
+/// A frame as it is passed on: of trailers, what `fit` leaves.
+fn with_trailers_by(fit: fn(&mut HeaderMap), frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            fit(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(data) => data,
+    }
 }
 
 /// Serves a client until its connection ends.

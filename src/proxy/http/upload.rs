@@ -13,6 +13,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
+use crate::proxy::http::with_trailers_by;
+use crate::wire::http::trailers_for_server;
+
 /// How long a body waits for the server's go-ahead that its client waits for. Servers older than
 /// RFC 2616 never give one.
 const GO_AHEAD: Duration = Duration::from_secs(1);
@@ -161,7 +164,7 @@ impl Body for Upload {
                 state.incoming = None;
                 return Poll::Ready(None);
             }
-            Some(Ok(frame)) => frame,
+            Some(Ok(frame)) => with_trailers_by(trailers_for_server, frame),
             Some(Err(_)) => return Poll::Ready(Some(Err(state.fail(UploadFault::Client)))),
         };
         state.touched = true;

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap,
+    HeaderName, HeaderValue, TE, UPGRADE, VIA,
 };
 
 use crate::wire::http::fields::{is_of_connection, named, passed_upgrade};
@@ -86,6 +86,29 @@ fn trimmed(value: &HeaderValue) -> HeaderValue {
         return value.clone();
     }
     HeaderValue::from_bytes(bytes.trim_ascii()).unwrap_or_else(|_| value.clone())
+}
+
+/// Takes out of a request's trailers what does not belong there: how the message is read, whose
+/// it is, and who sends it (RFC 9110 section 6.5.1). Servers may mix them with the header.
+pub fn trailers_for_server(trailers: &mut HeaderMap) {
+    let of_header = [
+        CONTENT_LENGTH,
+        HOST,
+        COOKIE,
+        AUTHORIZATION,
+        EXPECT,
+        EARLY_DATA,
+    ];
+    let unfit = |name: &HeaderName| {
+        of_header.contains(name) || is_of_connection(name) || is_of_client(name)
+    };
+    let unfit: Vec<_> = trailers.keys().filter(|it| unfit(it)).cloned().collect();
+    for name in unfit {
+        trailers.remove(name);
+    }
+    for value in trailers.values_mut() {
+        *value = trimmed(value);
+    }
 }
 
 /// Makes one field of the cookies that HTTP/2 sends in pieces (RFC 9113 section 8.2.3).
@@ -337,5 +360,21 @@ mod tests {
         let cookies: Vec<_> = found.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
         assert_eq!(found["x"], "1");
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_a_header_must() {
+        let mut trailers = fields(&[
+            ("x-sum", " 7"),
+            ("content-length", "9"),
+            ("host", "other.example"),
+            ("connection", "close"),
+            ("cookie", "a=1"),
+            ("authorization", "Basic YTpi"),
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x_real_ip", "198.51.100.1"),
+        ]);
+        trailers_for_server(&mut trailers);
+        assert_eq!(trailers, fields(&[("x-sum", "7")]));
     }
 }
