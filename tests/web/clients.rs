@@ -1,6 +1,5 @@
 //! Real clients: curl, nghttp2, Python's, and a browser.
 
-use std::process::Command;
 use std::{fs, thread};
 
 use crate::common::net::Loopback;
@@ -24,12 +23,15 @@ impl Stage {
     fn start() -> Self {
         let home = Loopback::claim();
         let (site, sockets) = (home.port(8080), home.port(8081));
+        let route = format!(
+            "[[route]]\nnames = [\"{NAME}\"]\npath = \"/socket\"\nupstream = \"sockets\"\n"
+        );
         let configuration = listener("https", "implicit", "upstream = \"site\"")
-            + "[[route]]\nnames = [\"*\"]\npath = \"/socket\"\nupstream = \"sockets\"\n"
+            + &route
             + &upstream("site", site, "")
             + &upstream("sockets", sockets, "");
         let folder = crate::common::folder();
-        let mut command: Command = python("web_site.py");
+        let mut command = python("web_site.py");
         command.args([format!("at={site}"), format!("socket={sockets}")]);
         let mut server = Server::start("web_site.py", &mut command, &folder.path().join("log"));
         server.listens(sockets);
