@@ -47,7 +47,7 @@ pub enum Failure {
     /// It closed before it was the client's turn.
     #[error("it closed the connection instead of an answer")]
     Closed,
-    /// It took longer than `connect_timeout`, `greeting_timeout` or [`A_CHECK`].
+    /// It took longer than `connect_timeout`, `greeting_timeout` or the time of a health check.
     #[error("it did not answer within {0}")]
     Timeout(&'static str),
     /// A page that shows whether it works is answered with another status.
