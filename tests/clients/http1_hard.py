@@ -10,7 +10,7 @@ import sys
 import time
 
 from http_wire import PATIENCE, Strict, address, arguments, connect, responses, rest
-from http1_table import TABLE, TAIL, tail
+from http1_table import EITHER, TABLE, TAIL, tail
 
 
 def ask(listener, case):
@@ -49,9 +49,8 @@ def run(listener, case):
         faults.append(f"{case.name} ({listener}): {error!r}\n    {case.raw[:200]!r}")
         return
     statuses = [status for status, _, _ in got]
-    # nginx does not wait for a body that it has no use for.
-    if not (listener == "nginx" and case.broken and statuses == [200]):
-        check(case, f"answers by {listener}", statuses, case.answers)
+    found = [EITHER if EITHER in case.answers and one in EITHER else one for one in statuses]
+    check(case, f"answers by {listener}", found, case.answers)
     refused = [response for response in got if response[0] >= 400]
     for status, fields, body in refused:
         if status == 400 and fields.get("connection") != "close":
@@ -66,7 +65,7 @@ for case in TABLE:
     run("https", case)
     seen = strict.take()
     # The end of a broken one may come as late as this.
-    seen = [each for each in seen if not (each.fault.startswith("cut off") and each.target == "/told?cut")]
+    seen = [each for each in seen if not (each.fault.startswith("cut off") and each.target == "/read?cut")]
     check(case, "reached", [str(each) for each in seen], case.reached)
     if case.look and len(seen) == len(case.reached):
         try:
@@ -77,20 +76,20 @@ for_nginx = [case for case in TABLE if not case.strict_only]
 for case in for_nginx:
     run("nginx", case)
 wanted = [request.split(" ")[:2] for case in for_nginx for request in case.reached]
-wanted.append(["GET", "/told?marker"])
+wanted.append(["GET", "/read?marker"])
 rest_of = connect("nginx")
-rest_of.sendall(tail("/told?marker"))
+rest_of.sendall(tail("/read?marker"))
 rest(rest_of)
 
 
 def understood():
     with open(arguments["log"], encoding="latin-1") as log:
-        lines = [line.split(" ") for line in log if "/told?cut" not in line]
+        lines = [line.split(" ") for line in log if "/read?cut" not in line]
     return [line[2:4] for line in lines], [line for line in lines if line[4] != "200"]
 
 
 deadline = time.monotonic() + PATIENCE
-while ["GET", "/told?marker"] not in understood()[0] and time.monotonic() < deadline:
+while ["GET", "/read?marker"] not in understood()[0] and time.monotonic() < deadline:
     time.sleep(0.01)
 found, refused = understood()
 if sorted(found) != sorted(wanted):
@@ -98,8 +97,7 @@ if sorted(found) != sorted(wanted):
     faults.append(f"nginx understood {len(found)} requests instead of {len(wanted)}: {strange}")
 if refused:
     faults.append(f"nginx refused {refused}")
-answers = sorted({str(status) for case in TABLE for status in case.answers})
-print(f"{len(TABLE)} requests, answers {' '.join(answers)}, in {time.monotonic() - started:.1f} s")
+print(f"{len(TABLE)} requests in {time.monotonic() - started:.1f} s")
 if faults:
     print(f"{len(faults)} faults:", *faults, sep="\n")
     sys.exit(1)

@@ -31,7 +31,9 @@ class Case:
 
 
 TABLE = []
-SMUGGLED = "/told?tail"
+# Which of them depends on how much of it was read at once.
+EITHER = (414, 431)
+SMUGGLED = "/read?tail"
 
 
 def tail(target=SMUGGLED):
@@ -48,10 +50,10 @@ def refused(name, raw, status=400, cut=False):
 
 def broken(name, raw, status=400, cut=False):
     """The same for one whose header is well and whose body is not: the server may see a beginning."""
-    TABLE.append(Case(name, raw.replace(b"/told", b"/told?cut", 1), [status], cut=cut, broken=True))
+    TABLE.append(Case(name, raw.replace(b"/read", b"/read?cut", 1), [status], cut=cut, broken=True))
 
 
-def passes(name, raw, reached="GET /told", look=None, last=False, statuses=(200,), strict_only=False):
+def passes(name, raw, reached="GET /read", look=None, last=False, statuses=(200,), strict_only=False):
     """It passes, and the connection goes on, unless it is the `last` request."""
     reached = [reached] if isinstance(reached, str) else list(reached)
     answers = list(statuses)
@@ -66,11 +68,11 @@ def answered(name, raw, status):
     TABLE.append(Case(name, raw, [status, 200], [f"GET {SMUGGLED}"]))
 
 
-def get(fields=b"", line=b"GET /told HTTP/1.1", host=HOST):
+def get(fields=b"", line=b"GET /read HTTP/1.1", host=HOST):
     return line + END + host + fields + END
 
 
-def post(fields, body=b"", line=b"POST /told HTTP/1.1"):
+def post(fields, body=b"", line=b"POST /read HTTP/1.1"):
     return line + END + HOST + fields + END + body
 
 
@@ -79,14 +81,14 @@ def chunked(body, fields=b""):
 
 
 # Two lengths.
-passes("CL.TE: chunks count", post(b"Content-Length: 6\r\n" + CHUNKED, b"0\r\n\r\nG"), "POST /told", last=True)
-passes("TE.CL: chunks count", post(CHUNKED + b"Content-Length: 4\r\n", b"2\r\nhi\r\n0\r\n\r\n"), "POST /told hi", last=True)
-passes("CL of zero beside chunks", post(b"Content-Length: 0\r\n" + CHUNKED, b"2\r\nhi\r\n0\r\n\r\n"), "POST /told hi", last=True)
-refused("chunks in HTTP/1.0", post(CHUNKED, LAST, b"POST /told HTTP/1.0"))
-refused("CL and chunks in HTTP/1.0", post(b"Content-Length: 5\r\n" + CHUNKED, LAST, b"POST /told HTTP/1.0"))
+passes("CL.TE: chunks count", post(b"Content-Length: 6\r\n" + CHUNKED, b"0\r\n\r\nG"), "POST /read", last=True)
+passes("TE.CL: chunks count", post(CHUNKED + b"Content-Length: 4\r\n", b"2\r\nhi\r\n0\r\n\r\n"), "POST /read hi", last=True)
+passes("CL of zero beside chunks", post(b"Content-Length: 0\r\n" + CHUNKED, b"2\r\nhi\r\n0\r\n\r\n"), "POST /read hi", last=True)
+refused("chunks in HTTP/1.0", post(CHUNKED, LAST, b"POST /read HTTP/1.0"))
+refused("CL and chunks in HTTP/1.0", post(b"Content-Length: 5\r\n" + CHUNKED, LAST, b"POST /read HTTP/1.0"))
 refused("two lengths", post(b"Content-Length: 5\r\nContent-Length: 6\r\n", b"hello"))
 # RFC 9110 section 8.6 leaves the choice: they are one by the time they are passed on.
-passes("two equal lengths", post(b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello"), "POST /told hello")
+passes("two equal lengths", post(b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello"), "POST /read hello")
 refused("two lengths in one field", post(b"Content-Length: 5, 6\r\n", b"hello"))
 refused("two equal lengths in one field", post(b"Content-Length: 5,5\r\n", b"hello"))
 refused("length with a plus", post(b"Content-Length: +5\r\n", b"hello"))
@@ -103,12 +105,12 @@ refused("length beyond 64 bits", post(b"Content-Length: 18446744073709551616\r\n
 refused("length that wraps around", post(b"Content-Length: 18446744073709551621\r\n", b"hello"))
 refused("length of a thousand digits", post(b"Content-Length: " + b"9" * 1000 + b"\r\n", b"hello"))
 refused("length in other digits", post("Content-Length: ٥\r\n".encode(), b"hello"))
-passes("length with spaces around", post(b"Content-Length: \t 5 \t\r\n", b"hello"), "POST /told hello")
-passes("length with zeros before", post(b"Content-Length: 0005\r\n", b"hello"), "POST /told hello")
-passes("body of a GET", get(b"Content-Length: 5\r\n") + b"hello", "GET /told hello")
-passes("body of a GET in chunks", get(CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n", "GET /told hello")
-passes("POST without a length has no body", post(b""), "POST /told")
-passes("a request as a body", post(b"Content-Length: %d\r\n" % len(TAIL), TAIL), "POST /told " + TAIL.decode())
+passes("length with spaces around", post(b"Content-Length: \t 5 \t\r\n", b"hello"), "POST /read hello")
+passes("length with zeros before", post(b"Content-Length: 0005\r\n", b"hello"), "POST /read hello")
+passes("body of a GET", get(b"Content-Length: 5\r\n") + b"hello", "GET /read hello")
+passes("body of a GET in chunks", get(CHUNKED) + b"5\r\nhello\r\n0\r\n\r\n", "GET /read hello")
+passes("POST without a length has no body", post(b""), "POST /read")
+passes("a request as a body", post(b"Content-Length: %d\r\n" % len(TAIL), TAIL), "POST /read " + TAIL.decode())
 broken("cut body", post(b"Content-Length: 10\r\n", b"hello"), cut=True)
 refused("longer than max_body", post(b"Content-Length: 1048577\r\n"), 413)
 broken("chunk longer than max_body", chunked(b"100001\r\n" + b"x" * 1_048_577 + b"\r\n" + LAST), 413)
@@ -152,8 +154,8 @@ for name, field in {
     "tab before": b"Transfer-Encoding:\tchunked",
     "spaces around": b"Transfer-Encoding:   chunked \t",
 }.items():
-    passes(f"TE {name}", post(field + b"\r\n", b"2\r\nhi\r\n" + LAST), "POST /told hi")
-passes("a field that only looks like TE", post(b"Transfer_Encoding: chunked\r\nContent-Length: 5\r\n", LAST), "POST /told " + LAST.decode())
+    passes(f"TE {name}", post(field + b"\r\n", b"2\r\nhi\r\n" + LAST), "POST /read hi")
+passes("a field that only looks like TE", post(b"Transfer_Encoding: chunked\r\nContent-Length: 5\r\n", LAST), "POST /read " + LAST.decode())
 
 # Chunks.
 for name, body in {
@@ -185,11 +187,11 @@ for name, body in {
     "a flood of trailers": b"5\r\nhello\r\n0\r\n" + b"X: 1\r\n" * 2_000 + b"\r\n",
 }.items():
     broken(f"chunk: {name}", chunked(body))
-passes("chunk: extensions are for nobody else", chunked(b'5;a=b;c="d"\r\nhello\r\n0;e\r\n\r\n'), "POST /told hello")
-passes("chunk: zeros before the size", chunked(b"0005\r\nhello\r\n000\r\n\r\n"), "POST /told hello")
-passes("chunk: thousands of zeros before the size", chunked(b"0" * 70_000 + b"5\r\nhello\r\n0\r\n\r\n"), "POST /told hello")
-passes("chunk: size in capitals", chunked(b"A\r\nhellohello\r\n0\r\n\r\n"), "POST /told hellohello")
-passes("chunk: a request as a chunk", chunked(b"%x\r\n%b\r\n0\r\n\r\n" % (len(TAIL), TAIL)), "POST /told " + TAIL.decode())
+passes("chunk: extensions are for nobody else", chunked(b'5;a=b;c="d"\r\nhello\r\n0;e\r\n\r\n'), "POST /read hello")
+passes("chunk: zeros before the size", chunked(b"0005\r\nhello\r\n000\r\n\r\n"), "POST /read hello")
+passes("chunk: thousands of zeros before the size", chunked(b"0" * 70_000 + b"5\r\nhello\r\n0\r\n\r\n"), "POST /read hello")
+passes("chunk: size in capitals", chunked(b"A\r\nhellohello\r\n0\r\n\r\n"), "POST /read hellohello")
+passes("chunk: a request as a chunk", chunked(b"%x\r\n%b\r\n0\r\n\r\n" % (len(TAIL), TAIL)), "POST /read " + TAIL.decode())
 broken("chunk: cut size", chunked(b"5"), cut=True)
 broken("chunk: cut data", chunked(b"5\r\nhel"), cut=True)
 broken("chunk: no last one", chunked(b"5\r\nhello\r\n"), cut=True)
@@ -206,7 +208,7 @@ passes(
         b"Connection: close\r\nAuthorization: Basic eA==\r\nX-Forwarded-For: 6.6.6.6\r\nX-Sum: 7\r\n\r\n",
         b"Trailer: X-Sum\r\n",
     ),
-    "POST /told hello",
+    "POST /read hello",
     no_forbidden_trailers,
 )
 
@@ -219,23 +221,23 @@ passes(
         b"Trailer: X-Sum, Content-Length, Transfer-Encoding, Host, Connection, Cookie, X-Forwarded-For, X_Real_IP, Forwarded, "
         b"X-Request-Id, Keep-Alive\r\n",
     ),
-    "POST /told hello",
+    "POST /read hello",
     no_forbidden_trailers,
 )
 
 # Lines and fields.
 for name, raw in {
-    "bare CRs": b"GET /told HTTP/1.1\rHost: mail.example.com\r\r",
-    "bare CR behind the request line": b"GET /told HTTP/1.1\r" + HOST + END,
+    "bare CRs": b"GET /read HTTP/1.1\rHost: mail.example.com\r\r",
+    "bare CR behind the request line": b"GET /read HTTP/1.1\r" + HOST + END,
     "CR CR LF": get(b"X: 1\r\r\n"),
     "bare CR in a value": get(b"X: 1\r2\r\n"),
     "folded field": get(b"X: 1\r\n 2\r\n"),
     "field folded by a tab": get(b"X: 1\r\n\t2\r\n"),
-    "folded Host": b"GET /told HTTP/1.1\r\nHost:\r\n mail.example.com\r\n\r\n",
-    "space before the first field": b"GET /told HTTP/1.1\r\n " + HOST + HOST + END,
+    "folded Host": b"GET /read HTTP/1.1\r\nHost:\r\n mail.example.com\r\n\r\n",
+    "space before the first field": b"GET /read HTTP/1.1\r\n " + HOST + HOST + END,
     "space before the colon": get(b"X : 1\r\n"),
     "tab before the colon": get(b"X\t: 1\r\n"),
-    "space before the colon of Host": b"GET /told HTTP/1.1\r\nHost : mail.example.com\r\n\r\n",
+    "space before the colon of Host": b"GET /read HTTP/1.1\r\nHost : mail.example.com\r\n\r\n",
     "field without a name": get(b": 1\r\n"),
     "field without a colon": get(b"X\r\n"),
     "NUL in a name": get(b"X\x00: 1\r\n"),
@@ -252,14 +254,14 @@ for name, raw in {
     refused(name, raw)
 # RFC 9112 section 2.2 lets a reader take a bare LF for a line end in a header; nobody behind sees it.
 for name, raw in {
-    "bare LFs": b"GET /told HTTP/1.1\nHost: mail.example.com\n\n",
-    "bare LF behind the request line": b"GET /told HTTP/1.1\n" + HOST + END,
+    "bare LFs": b"GET /read HTTP/1.1\nHost: mail.example.com\n\n",
+    "bare LF behind the request line": b"GET /read HTTP/1.1\n" + HOST + END,
     "bare LF behind a field": get(b"X: 1\nY: 2\r\n"),
     "bare LF behind Host": get(host=b"Host: mail.example.com\nX: 1\nY: 2\r\n"),
-    "bare LF at the end": b"GET /told HTTP/1.1\r\n" + HOST + b"\n",
+    "bare LF at the end": b"GET /read HTTP/1.1\r\n" + HOST + b"\n",
 }.items():
     passes(name, raw)
-passes("bare LF before a coding", post(b"X: 1\nTransfer-Encoding: chunked\r\n", b"2\r\nhi\r\n" + LAST), "POST /told hi")
+passes("bare LF before a coding", post(b"X: 1\nTransfer-Encoding: chunked\r\n", b"2\r\nhi\r\n" + LAST), "POST /read hi")
 passes("non-ASCII value", get("X: ä\r\n".encode()))
 passes("empty value", get(b"X:\r\n"))
 passes("blank lines before", b"\r\n\r\n" + get())
@@ -267,70 +269,70 @@ refused("more than 100 fields", get(b"X: 1\r\n" * 100), 431)
 refused("thousands of fields", get(b"X: 1\r\n" * 5_000), 431)
 refused("fields over 64 KiB", get(b"X: " + b"a" * 65_536 + b"\r\n"), 431)
 refused("name over 64 KiB", get(b"X" * 65_536 + b": 1\r\n"), 431)
-refused("a header that never ends", b"GET /told HTTP/1.1\r\n" + b"X: 1\r\n" * 30_000, 431)
+refused("a header that never ends", b"GET /read HTTP/1.1\r\n" + b"X: 1\r\n" * 30_000, 431)
 
 # Methods, versions and targets.
 for name, line in {
-    "no method": b" /told HTTP/1.1",
+    "no method": b" /read HTTP/1.1",
     "only a method": b"GET",
     "no target": b"GET HTTP/1.1",
-    "two spaces before the target": b"GET  /told HTTP/1.1",
-    "two spaces before the version": b"GET /told  HTTP/1.1",
-    "tab before the target": b"GET\t/told HTTP/1.1",
-    "tab before the version": b"GET /told\tHTTP/1.1",
-    "space behind the version": b"GET /told HTTP/1.1 ",
-    "space in the target": b"GET /told x HTTP/1.1",
-    "method with a colon": b"GET:X /told HTTP/1.1",
-    "method in brackets": b"[GET] /told HTTP/1.1",
-    "method with a NUL": b"G\x00ET /told HTTP/1.1",
-    "non-ASCII method": "GÉT /told HTTP/1.1".encode(),
-    "HTTP/0.9": b"GET /told",
-    "HTTP/1.2": b"GET /told HTTP/1.2",
-    "HTTP/1.10": b"GET /told HTTP/1.10",
-    "HTTP/01.1": b"GET /told HTTP/01.1",
-    "HTTP/2.0": b"GET /told HTTP/2.0",
-    "HTTP/9.9": b"GET /told HTTP/9.9",
-    "http/1.1": b"GET /told http/1.1",
-    "another protocol": b"GET /told ICY/1.1",
-    "HTTP/1,1": b"GET /told HTTP/1,1",
+    "two spaces before the target": b"GET  /read HTTP/1.1",
+    "two spaces before the version": b"GET /read  HTTP/1.1",
+    "tab before the target": b"GET\t/read HTTP/1.1",
+    "tab before the version": b"GET /read\tHTTP/1.1",
+    "space behind the version": b"GET /read HTTP/1.1 ",
+    "space in the target": b"GET /read x HTTP/1.1",
+    "method with a colon": b"GET:X /read HTTP/1.1",
+    "method in brackets": b"[GET] /read HTTP/1.1",
+    "method with a NUL": b"G\x00ET /read HTTP/1.1",
+    "non-ASCII method": "GÉT /read HTTP/1.1".encode(),
+    "HTTP/0.9": b"GET /read",
+    "HTTP/1.2": b"GET /read HTTP/1.2",
+    "HTTP/1.10": b"GET /read HTTP/1.10",
+    "HTTP/01.1": b"GET /read HTTP/01.1",
+    "HTTP/2.0": b"GET /read HTTP/2.0",
+    "HTTP/9.9": b"GET /read HTTP/9.9",
+    "http/1.1": b"GET /read http/1.1",
+    "another protocol": b"GET /read ICY/1.1",
+    "HTTP/1,1": b"GET /read HTTP/1,1",
     "relative target": b"GET told HTTP/1.1",
     "asterisk for GET": b"GET * HTTP/1.1",
     "authority for GET": b"GET mail.example.com:443 HTTP/1.1",
-    "non-UTF-8 target": b"GET /told/\xe4 HTTP/1.1",
-    "NUL in the target": b"GET /told\x00 HTTP/1.1",
-    "control byte in the target": b"GET /told\x01 HTTP/1.1",
-    "DEL in the target": b"GET /told\x7f HTTP/1.1",
+    "non-UTF-8 target": b"GET /read/\xe4 HTTP/1.1",
+    "NUL in the target": b"GET /read\x00 HTTP/1.1",
+    "control byte in the target": b"GET /read\x01 HTTP/1.1",
+    "DEL in the target": b"GET /read\x7f HTTP/1.1",
     "backslash for a slash": b"GET \\told HTTP/1.1",
-    "escaped NUL": b"GET /told%00 HTTP/1.1",
-    "escape that is none": b"GET /told%zz HTTP/1.1",
-    "cut escape": b"GET /told% HTTP/1.1",
-    "path above the top": b"GET /told/../../etc HTTP/1.1",
-    "escaped path above the top": b"GET /told/%2e%2e/%2E./etc HTTP/1.1",
-    "another scheme": b"GET ftp://mail.example.com/told HTTP/1.1",
-    "URL of another host": b"GET https://other.example/told HTTP/1.1",
-    "URL with a user": b"GET https://mail.example.com@other.example/told HTTP/1.1",
-    "URL of nobody": b"GET https:///told HTTP/1.1",
+    "escaped NUL": b"GET /read%00 HTTP/1.1",
+    "escape that is none": b"GET /read%zz HTTP/1.1",
+    "cut escape": b"GET /read% HTTP/1.1",
+    "path above the top": b"GET /read/../../etc HTTP/1.1",
+    "escaped path above the top": b"GET /read/%2e%2e/%2E./etc HTTP/1.1",
+    "another scheme": b"GET ftp://mail.example.com/read HTTP/1.1",
+    "URL of another host": b"GET https://other.example/read HTTP/1.1",
+    "URL with a user": b"GET https://mail.example.com@other.example/read HTTP/1.1",
+    "URL of nobody": b"GET https:///read HTTP/1.1",
 }.items():
     refused(name, get(line=line))
 refused("CONNECT", get(line=b"CONNECT mail.example.com:443 HTTP/1.1"), 405)
-refused("CONNECT of a path", get(line=b"CONNECT /told HTTP/1.1"), 405)
-refused("TRACE", get(line=b"TRACE /told HTTP/1.1"), 405)
-refused("TRACE with a body", get(b"Content-Length: 5\r\n", b"TRACE /told HTTP/1.1") + b"hello", 405)
+refused("CONNECT of a path", get(line=b"CONNECT /read HTTP/1.1"), 405)
+refused("TRACE", get(line=b"TRACE /read HTTP/1.1"), 405)
+refused("TRACE with a body", get(b"Content-Length: 5\r\n", b"TRACE /read HTTP/1.1") + b"hello", 405)
 refused("preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 refused("TLS inside of TLS", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\x00" * 32)
 refused("SMTP", b"EHLO client.example.net\r\n")
 refused("PROXY header", b"PROXY TCP4 6.6.6.6 127.0.0.1 1 2\r\n" + get())
-refused("method of 70,000 letters", get(line=b"G" * 70_000 + b" /told HTTP/1.1"), 431)
-refused("target over 64 KiB", get(line=b"GET /told?" + b"a" * 65_536 + b" HTTP/1.1"), 414)
-passes("method of one's own", get(line=b"X-METHOD /told HTTP/1.1"), "X-METHOD /told")
-passes("method of odd letters", get(line=b"X.Method!~ /told HTTP/1.1"), "X.Method!~ /told", strict_only=True)
-passes("method in small letters is another", get(line=b"get /told HTTP/1.1"), "get /told", strict_only=True)
-passes("fragment stays here", get(line=b"GET /told#fragment HTTP/1.1"), "GET /told")
-passes("non-ASCII target is escaped", get(line="GET /told/ä?ö HTTP/1.1".encode()), "GET /told/%C3%A4?%C3%B6")
-passes("escaped line ends stay escaped", get(line=b"GET /told%0d%0aX:%201 HTTP/1.1"), "GET /told%0d%0aX:%201")
-passes("absolute target", get(line=b"GET https://mail.example.com/told?q HTTP/1.1"), "GET /told?q")
-passes("path with dots", get(line=b"GET /told/./a/../b HTTP/1.1"), "GET /told/./a/../b")
-passes("HTTP/1.0", get(line=b"GET /told HTTP/1.0"), last=True)
+refused("method of 70,000 letters", get(line=b"G" * 70_000 + b" /read HTTP/1.1"), 431)
+refused("target over 64 KiB", get(line=b"GET /read?" + b"a" * 65_536 + b" HTTP/1.1"), EITHER)
+passes("method of one's own", get(line=b"X-METHOD /read HTTP/1.1"), "X-METHOD /read")
+passes("method of odd letters", get(line=b"X.Method!~ /read HTTP/1.1"), "X.Method!~ /read", strict_only=True)
+passes("method in small letters is another", get(line=b"get /read HTTP/1.1"), "get /read", strict_only=True)
+passes("fragment stays here", get(line=b"GET /read#fragment HTTP/1.1"), "GET /read")
+passes("non-ASCII target is escaped", get(line="GET /read/ä?ö HTTP/1.1".encode()), "GET /read/%C3%A4?%C3%B6")
+passes("escaped line ends stay escaped", get(line=b"GET /read%0d%0aX:%201 HTTP/1.1"), "GET /read%0d%0aX:%201")
+passes("absolute target", get(line=b"GET https://mail.example.com/read?q HTTP/1.1"), "GET /read?q")
+passes("path with dots", get(line=b"GET /read/./a/../b HTTP/1.1"), "GET /read/./a/../b")
+passes("HTTP/1.0", get(line=b"GET /read HTTP/1.0"), last=True)
 
 # Whose it is.
 for name, host in {
@@ -340,7 +342,7 @@ for name, host in {
     "empty Host": b"Host:\r\n",
     "Host with a user": b"Host: user@mail.example.com\r\n",
     "Host that is a user": b"Host: mail.example.com@other.example\r\n",
-    "Host with a path": b"Host: mail.example.com/told\r\n",
+    "Host with a path": b"Host: mail.example.com/read\r\n",
     "Host with a question mark": b"Host: mail.example.com?x\r\n",
     "Host with a fragment": b"Host: mail.example.com#x\r\n",
     "Host with a backslash": b"Host: mail.example.com\\x\r\n",
@@ -360,8 +362,8 @@ for name, host in {
     "Host of 300 letters": b"Host: " + b"a" * 300 + b"\r\n",
 }.items():
     refused(name, get(host=host))
-refused("two Hosts in HTTP/1.0", get(line=b"GET /told HTTP/1.0", host=HOST + HOST))
-refused("URL without Host", get(line=b"GET https://mail.example.com/told HTTP/1.1", host=b""))
+refused("two Hosts in HTTP/1.0", get(line=b"GET /read HTTP/1.0", host=HOST + HOST))
+refused("URL without Host", get(line=b"GET https://mail.example.com/read HTTP/1.1", host=b""))
 answered("Host that the certificate does not cover", get(host=b"Host: other.example\r\n"), 421)
 answered("Host that is an address", get(host=b"Host: 127.0.0.1\r\n"), 421)
 passes("Host with a port", get(host=b"Host: mail.example.com:8443\r\n"))
@@ -391,15 +393,15 @@ passes("upgrade to h2c", get(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h
        look=has(upgrade=[], http2_settings=[], connection=[]))
 passes("upgrade to TLS", get(b"Connection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n"), look=has(http2_settings=[]))
 passes("upgrade that Connection does not name", get(b"Upgrade: websocket\r\n"), look=has(upgrade=[], connection=[]))
-passes("upgrade with a body that the server does not follow", post(b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n", b"hello"), "POST /told hello",
+passes("upgrade with a body that the server does not follow", post(b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n", b"hello"), "POST /read hello",
        look=has(upgrade=["websocket"]))
-passes("upgrade with a request behind it", get(b"Connection: Upgrade\r\nUpgrade: websocket\r\n") + get(line=b"GET /told?2 HTTP/1.1"), ["GET /told", "GET /told?2"], statuses=(200, 200))
-refused("URL with another port", get(line=b"GET https://mail.example.com:8443/told HTTP/1.1"))
-passes("HTTP/1.0 that stays", get(b"Connection: keep-alive\r\n", b"GET /told HTTP/1.0"))
-passes("HTTP/1.0 that expects", get(b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"POST /told HTTP/1.0") + b"hello", "POST /told hello", last=True)
+passes("upgrade with a request behind it", get(b"Connection: Upgrade\r\nUpgrade: websocket\r\n") + get(line=b"GET /read?2 HTTP/1.1"), ["GET /read", "GET /read?2"], statuses=(200, 200))
+refused("URL with another port", get(line=b"GET https://mail.example.com:8443/read HTTP/1.1"))
+passes("HTTP/1.0 that stays", get(b"Connection: keep-alive\r\n", b"GET /read HTTP/1.0"))
+passes("HTTP/1.0 that expects", get(b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"POST /read HTTP/1.0") + b"hello", "POST /read hello", last=True)
 passes("Connection names Host", get(b"Connection: Host\r\n"), look=has(host=["mail.example.com"], connection=[]))
-passes("Connection names the length", post(b"Connection: Content-Length\r\nContent-Length: 5\r\n", b"hello"), "POST /told hello")
-passes("Connection names the coding", chunked(b"2\r\nhi\r\n0\r\n\r\n", b"Connection: Transfer-Encoding\r\n"), "POST /told hi")
+passes("Connection names the length", post(b"Connection: Content-Length\r\nContent-Length: 5\r\n", b"hello"), "POST /read hello")
+passes("Connection names the coding", chunked(b"2\r\nhi\r\n0\r\n\r\n", b"Connection: Transfer-Encoding\r\n"), "POST /read hi")
 passes("Connection names what we say", get(b"Connection: X-Forwarded-For, X-Real-IP, Forwarded, Via, X-Request-Id\r\n"),
        look=has(x_forwarded_for=["127.0.0.2"], x_real_ip=["127.0.0.2"], via=["1.1 gatepost"], x_request_id=lambda it: len(it) == 1))
 passes("Connection names a field", get(b"Connection: X-Secret\r\nX-Secret: 1\r\nX-Other: 2\r\n"), look=has(x_secret=[], x_other=["2"]))
@@ -421,10 +423,10 @@ passes("Connection: close", get(b"Connection: close\r\n"), last=True)
 passes("Connection: close among others", get(b"Connection: keep-alive, close\r\n"), last=True)
 
 # Several requests at once.
-passes("good before good", get() + get(line=b"GET /told?2 HTTP/1.1"), ["GET /told", "GET /told?2"], statuses=(200, 200))
-passes("good before bad", get() + get(host=b"") , "GET /told", last=True, statuses=(200, 400))
-passes("body before bad", post(b"Content-Length: 5\r\n", b"hello") + b"X" + b"\x00" * 10 + get(), "POST /told hello", last=True, statuses=(200, 400))
-passes("more body than said", post(b"Content-Length: 2\r\n", b"he\x00lo") + get(), "POST /told he", last=True, statuses=(200, 400))
-passes("fifty at once", b"".join(get(line=b"GET /told?%d HTTP/1.1" % n) for n in range(50)), [f"GET /told?{n}" for n in range(50)], statuses=(200,) * 50)
+passes("good before good", get() + get(line=b"GET /read?2 HTTP/1.1"), ["GET /read", "GET /read?2"], statuses=(200, 200))
+passes("good before bad", get() + get(host=b"") , "GET /read", last=True, statuses=(200, 400))
+passes("body before bad", post(b"Content-Length: 5\r\n", b"hello") + b"X" + b"\x00" * 10 + get(), "POST /read hello", last=True, statuses=(200, 400))
+passes("more body than said", post(b"Content-Length: 2\r\n", b"he\x00lo") + get(), "POST /read he", last=True, statuses=(200, 400))
+passes("fifty at once", b"".join(get(line=b"GET /read?%d HTTP/1.1" % n) for n in range(50)), [f"GET /read?{n}" for n in range(50)], statuses=(200,) * 50)
 TABLE.append(Case("cut request line", b"GET /to", [], cut=True))
-TABLE.append(Case("cut header", b"GET /told HTTP/1.1\r\nHost: mail.exam", [], cut=True))
+TABLE.append(Case("cut header", b"GET /read HTTP/1.1\r\nHost: mail.exam", [], cut=True))

@@ -21,14 +21,12 @@ class Case:
     outcome: str
     reached: list = field(default_factory=list)
     look: object = None
-    # Whether it may have reached the server when its end turns out to be none.
-    perhaps: bool = False
 
 
 TABLE = []
 
 
-def case(name, fields, outcome, reached=(), body=None, look=None, trailers=None, perhaps=False):
+def case(name, fields, outcome, reached=(), body=None, look=None, trailers=None):
     """Fields, and the DATA and the trailers behind them."""
 
     def say(http):
@@ -38,7 +36,7 @@ def case(name, fields, outcome, reached=(), body=None, look=None, trailers=None,
         if trailers is not None:
             http.send(http.headers(1, trailers))
 
-    TABLE.append(Case(name, say, outcome, [reached] if isinstance(reached, str) else list(reached), look, perhaps))
+    TABLE.append(Case(name, say, outcome, [reached] if isinstance(reached, str) else list(reached), look))
 
 
 def raw(name, outcome, *frames):
@@ -46,6 +44,8 @@ def raw(name, outcome, *frames):
     TABLE.append(Case(name, lambda http: http.send(*(each(http) if callable(each) else each for each in frames)), outcome))
 
 
+# What is whole as far as it goes may have reached the server by the time that more comes, and be answered.
+PERHAPS = "/told?perhaps"
 RESET = "RST PROTOCOL_ERROR"
 GONE = "GOAWAY PROTOCOL_ERROR"
 
@@ -69,7 +69,7 @@ case("no length", post(), "200", "POST /told hello", b"hello")
 case("length too short", post(("content-length", "2")), RESET, body=b"hello")
 case("length too long", post(("content-length", "9")), RESET, body=b"hello")
 case("length without a body", post(("content-length", "9")), RESET)
-case("length of zero with a body", post(("content-length", "0")), RESET, "POST /told", b"hello", perhaps=True)
+case("length of zero with a body", pseudo("POST", PERHAPS) + [("content-length", "0")], f"200 or {RESET}", body=b"hello")
 case("two lengths", post(("content-length", "5"), ("content-length", "6")), RESET, body=b"hello")
 case("two equal lengths", post(("content-length", "5"), ("content-length", "5")), "400", body=b"hello")
 for length in ("+5", "-5", "0x5", "5,5", "", "5 ", "18446744073709551621", "five"):
@@ -190,7 +190,7 @@ def run(each):
     except OSError:
         pass
     outcome = http.outcome(1)
-    if outcome != each.outcome:
+    if outcome not in each.outcome.split(" or "):
         faults.append(f"{each.name}: {outcome} instead of {each.outcome}")
     wanted = list(each.reached)
     if not outcome.startswith("GOAWAY") and outcome != "closed":
@@ -201,10 +201,9 @@ def run(each):
             faults.append(f"{each.name}: the next request gets {tail}")
         wanted.append("GET /told?tail")
     http.socket.close()
-    seen = [one for one in strict.take() if not one.fault.startswith("cut off")]
+    # Sooner or later the server sees where they end.
+    seen = [one for one in strict.take() if not one.fault.startswith("cut off") and str(one) != f"POST {PERHAPS}"]
     found = [str(one) for one in seen]
-    if each.perhaps and not set(found) & set(each.reached):
-        wanted = [one for one in wanted if one not in each.reached]
     if sorted(found) != sorted(wanted):
         faults.append(f"{each.name}: {found} reached the server instead of {wanted}")
     elif each.look:

@@ -76,7 +76,11 @@ class Http2:
         status = ""
         while frame := self.receive():
             if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
-                self.send(SettingsFrame(flags=["ACK"]))
+                try:
+                    self.send(SettingsFrame(flags=["ACK"]))
+                except OSError:
+                    # It is gone, and what it has said last is still to be heard.
+                    pass
             elif isinstance(frame, GoAwayFrame) and frame.error_code:
                 return f"GOAWAY {ERRORS[frame.error_code]}"
             elif isinstance(frame, HeadersFrame):

@@ -114,9 +114,16 @@ http {{
             default_type text/plain;
             return 200 "host=$http_host\nfor=$http_x_forwarded_for\nproto=$http_x_forwarded_proto\nreal=$http_x_real_ip\nforwarded=$http_forwarded\nvia=$http_via\nid=$http_x_request_id\nclient=$proxy_protocol_addr\nrequest=$request\nscheme=$scheme\nname=$ssl_server_name\n";
         }}
+        location /read {{ proxy_pass http://unix:{at}/inner; }}
         location /uploads/ {{ dav_methods PUT DELETE; root {at}; }}
         location /early {{ return 413; }}
         location /nothing {{ return 204; }}
+    }}
+    # It gets what the other one has read to its end.
+    server {{
+        listen unix:{at}/inner;
+        access_log off;
+        location / {{ return 200 "read\n"; }}
     }}
 }}
 "#
