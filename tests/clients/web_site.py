@@ -6,6 +6,7 @@ at=ADDRESS: where it speaks HTTP; socket=ADDRESS: where it speaks WebSocket.
 import asyncio
 import hashlib
 import sys
+from collections import defaultdict
 from urllib.parse import parse_qs, urlsplit
 
 import websockets
@@ -15,20 +16,20 @@ BLOCK = bytes(range(256)) * 1024
 
 PAGE = b"""<!doctype html><meta charset=utf-8><title>Mail</title>
 <link rel=stylesheet href=/style.css><script src=/script.js defer></script>
-<img src=/dot.svg onload="done('image')" onerror="done('no image')"><p id=said></p>
-<script>
+<p id=said></p><script>
 const said = [];
 function done(what) { said.push(what); document.getElementById('said').textContent = said.sort().join(' '); }
 </script>
+<img src=/dot.svg onload="done('image')" onerror="done('no image')">
 """
 SCRIPT = b"""
 done('script');
 done('style ' + getComputedStyle(document.body).color);
 done('over ' + performance.getEntriesByType('navigation')[0].nextHopProtocol);
 document.cookie = 'a=1'; document.cookie = 'b=2';
-const hold = fetch('/hold?milliseconds=50').then(it => it.text()).then(it => done('poll ' + it));
+fetch('/hold?until=page').then(it => it.text()).then(it => done('poll ' + it));
 fetch('/cookies').then(it => it.text()).then(it => done('cookies ' + it));
-fetch('/hash', {method: 'POST', body: new Uint8Array(300000)}).then(it => it.text()).then(it => done('sent ' + it.split(' ')[0]));
+fetch('/hash', {method: 'POST', body: new Uint8Array(300000)}).then(it => it.text()).then(it => done('sent ' + it.split(' ')[0])).then(() => fetch('/release?until=page'));
 const events = new EventSource('/events');
 events.onmessage = event => { if (event.data == '3') { events.close(); done('events ' + event.data); } };
 const socket = new WebSocket('wss://' + location.host + '/socket');
@@ -44,6 +45,10 @@ PAGES = {
     "/style.css": ("text/css", STYLE),
     "/dot.svg": ("image/svg+xml", DOT),
 }
+
+
+# What a long poll waits for.
+released = defaultdict(asyncio.Event)
 
 
 async def body(reader, fields):
@@ -94,8 +99,11 @@ async def serve(reader, writer):
                 kind, content = PAGES[url.path]
                 say("200 OK", content, kind=kind)
             elif url.path == "/hold":
-                await asyncio.sleep(int(query["milliseconds"]) / 1000)
+                await released[query["until"]].wait()
                 say("200 OK", b"held")
+            elif url.path == "/release":
+                released[query["until"]].set()
+                say("200 OK")
             elif url.path == "/cookies":
                 say("200 OK", fields.get("cookie", "none").encode())
             elif url.path == "/events":
