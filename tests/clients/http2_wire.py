@@ -1,6 +1,9 @@
 """HTTP/2 without anybody who looks at what is sent: frames of hyperframe, headers of hpack."""
 
+import select
+import ssl
 import struct
+import threading
 
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
@@ -15,7 +18,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from http_wire import connect
+from http_wire import PATIENCE, connect
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 ERRORS = (
@@ -32,6 +35,8 @@ def pseudo(method="GET", path="/told", authority="mail.example.com", scheme="htt
 class Http2:
     def __init__(self, listener="https", settings=None, source="127.0.0.2"):
         self.socket = connect(listener, "h2", source)
+        # Python's TLS is not for two threads at once.
+        self.lock = threading.Lock()
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.decoder.max_header_list_size = 1 << 20
@@ -39,7 +44,24 @@ class Http2:
         self.send(PREFACE, SettingsFrame(settings=settings or {}))
 
     def send(self, *frames):
-        self.socket.sendall(b"".join(each if isinstance(each, bytes) else each.serialize() for each in frames))
+        data = b"".join(each if isinstance(each, bytes) else each.serialize() for each in frames)
+        with self.lock:
+            self.socket.settimeout(PATIENCE)
+            self.socket.sendall(data)
+
+    def read(self):
+        """What has come, empty at the end."""
+        while True:
+            with self.lock:
+                try:
+                    self.socket.settimeout(0)
+                    return self.socket.recv(65536)
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLEOFError:
+                    return b""
+            if not select.select([self.socket], [], [], PATIENCE)[0]:
+                raise TimeoutError("timed out")
 
     def headers(self, stream, fields, end=True, block=None):
         """Frames of a header block, in pieces of what a frame may hold."""
@@ -62,7 +84,7 @@ class Http2:
                     self.buffer = self.buffer[9 + length :]
                     return frame
             try:
-                part = self.socket.recv(65536)
+                part = self.read()
             except (ConnectionResetError, BrokenPipeError, OSError) as error:
                 if "timed out" in str(error):
                     raise

@@ -82,7 +82,6 @@ class Flood:
         self.refused = 0
         self.statuses = []
         self.frames = 0
-        self.http.socket.settimeout(30)
         if reads:
             threading.Thread(target=self.read, daemon=True).start()
 
@@ -108,11 +107,11 @@ class Flood:
                 batch.append(data if isinstance(data, bytes) else data.serialize())
                 self.frames += 1
                 if len(batch) == 200:
-                    self.http.socket.sendall(b"".join(batch))
+                    self.http.send(*batch)
                     batch.clear()
                     if self.end:
                         return
-            self.http.socket.sendall(b"".join(batch))
+            self.http.send(*batch)
         except (TimeoutError, OSError) as error:
             # Told to go, or nothing more is read.
             self.end = self.end or ("blocked" if "timed out" in str(error) else "closed")
@@ -356,7 +355,7 @@ if play == "floods":
     flood("SETTINGS, unread", simple(lambda http, i: SettingsFrame(settings={4: 65_535 + i % 2}), 50_000, reads=False), GONE)
     flood("PING", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000), GONE)
     flood("PING, unread", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 100_000, reads=False), GONE)
-    flood("PING beside a request", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000, before=hanging))
+    flood("PING beside a request", simple(lambda http, i: PingFrame(0, opaque_data=b"12345678"), 50_000, before=hanging), ("answered",))
     flood("PRIORITY", simple(lambda http, i: PriorityFrame(2 * i + 1, depends_on=0, stream_weight=1), 50_000), GONE)
     flood("window updates", simple(lambda http, i: WindowUpdateFrame(0, window_increment=1), 50_000), GONE)
     flood("unknown frames", simple(lambda http, i: frame(0xEE, 0, 0, b"x" * 8), 50_000), GONE)
