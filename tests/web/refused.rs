@@ -70,8 +70,9 @@ fn what_is_ambiguous_is_refused_and_reaches_nobody() {
             "431",
         ),
         (
+            // One or the other, depending on how much of it comes at once.
             format!("GET /{} HTTP/1.1\r\n{host}\r\n", "a".repeat(65_536)),
-            "431",
+            "414 431",
         ),
     ];
     for (request, status) in cases {
@@ -81,10 +82,8 @@ fn what_is_ambiguous_is_refused_and_reaches_nobody() {
         drop(client.send(all.as_bytes()));
         let said = client.rest().unwrap();
         let shown = &request[..request.len().min(80)];
-        assert!(
-            said.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{shown:?}: {said}"
-        );
+        let is = |status| said.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(status.split(' ').any(is), "{shown:?}: {said}");
         assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{shown:?}: {said}");
         assert!(said.contains("<p>Request "), "{shown:?}: {said}");
     }
@@ -93,8 +92,8 @@ fn what_is_ambiguous_is_refused_and_reaches_nobody() {
         format!("gatepost_http_requests_total{{code=\"{code}\",listener=\"http\",route=\"none\"}}")
     };
     wait::until("all of them to be counted", || {
-        let counted =
-            ["400", "405", "417", "431", "501"].map(|code| proxy.gatepost.metric(&series(code)));
+        let codes = ["400", "405", "414", "417", "431", "501"];
+        let counted = codes.map(|code| proxy.gatepost.metric(&series(code)));
         counted.iter().flatten().sum::<f64>() == 22.0
     });
 }
