@@ -6,6 +6,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,25 +108,24 @@ class Bench:
             raise PeerFailed(f"{result['lost']} of {connections} connections lost")
         return {"bytes": memory / connections, "before": before, "probe": result["microseconds"]["p50"]}
 
-    def h2load(self, proxy, *words):
-        """HTTP requests by h2load."""
+    def h2load(self, proxy, *words, path="/"):
+        """HTTP requests by h2load. The times are in microseconds, from the request to the end of its response."""
         if not shutil.which("h2load"):
             raise PeerFailed("h2load (nghttp2-client) is not installed")
-        command = ["h2load", "-t", 1, "-D", max(1, int(self.seconds)), *words, "--connect-to",
-                   f"127.0.0.1:{self.ports['https']}", "https://mail.example.test/"]
 
         def work():
-            started = process.start(command, self.load_cores, text=True, stdout=subprocess.PIPE)
-            said = started.communicate(timeout=self.seconds + 60)[0]
-            result = {"count": 0}
-            for line in said.splitlines():
-                if line.startswith("finished in"):
-                    result["per_second"] = float(line.split(",")[1].split()[0])
-                elif line.startswith("requests:"):
-                    result["count"] = int(line.split(" succeeded")[0].split()[-1])
-            if not result["count"]:
+            with tempfile.NamedTemporaryFile("r", prefix="compare-h2load-") as log:
+                command = ["h2load", "-t", 1, "-D", max(1, int(self.seconds)), "--log-file", log.name, *words,
+                           "--connect-to", f"127.0.0.1:{self.ports['https']}", f"https://mail.example.test{path}"]
+                started = process.start(command, self.load_cores, text=True, stdout=subprocess.PIPE)
+                said = started.communicate(timeout=self.seconds + 60)[0]
+                lines = (line.split("\t") for line in log)
+                times = sorted(int(line[2]) for line in lines if line[1] == "200")
+            if not times:
                 raise PeerFailed("no request was answered")
-            return result
+            finished = next(line for line in said.splitlines() if line.startswith("finished in"))
+            return {"count": len(times), "per_second": float(finished.split(",")[1].split()[0]),
+                    "p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100]}
         return self.costs(proxy, work)
 
 

@@ -116,7 +116,7 @@ def about(results):
 def sections(results, everything=False):
     """Name and text of each place that these results fill."""
     if results.section == "peers":
-        made = [(name, rows_table(results, name, everything)) for name in ("peers", "starttls")]
+        made = [(name, rows_table(results, name, everything)) for name in ("peers", "http", "starttls")]
     elif results.section == "certificates":
         made = [("certificates", certificates_table(results, everything))]
     else:

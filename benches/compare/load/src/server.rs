@@ -137,7 +137,7 @@ async fn take(stream: &mut TcpStream, mut left: u64) -> Result<()> {
     Ok(())
 }
 
-/// Answers every request, none of which has a body, with the same page; and nginx, which asks
+/// Answers every request, none of which has a body, with the same page, or with a large one; and nginx, which asks
 /// over HTTP which IMAP server to take, with ours.
 async fn serve_http(mut stream: TcpStream, mut heard: Vec<u8>, imap: SocketAddr) -> Result<()> {
     let advice = format!(
@@ -146,12 +146,20 @@ async fn serve_http(mut stream: TcpStream, mut heard: Vec<u8>, imap: SocketAddr)
         imap.port()
     );
     let mut answers = Vec::new();
+    let mut large = Vec::new();
     loop {
         let mut taken = 0;
         while let Some(size) = heard[taken..].windows(4).position(|end| end == b"\r\n\r\n") {
-            let answer = match heard[taken..].starts_with(b"GET /auth ") {
-                true => advice.as_bytes(),
-                false => PAGE,
+            let request = &heard[taken..];
+            let answer = if request.starts_with(b"GET /auth ") {
+                advice.as_bytes()
+            } else if request.starts_with(b"GET /mib ") {
+                if large.is_empty() {
+                    large = large_page();
+                }
+                &large
+            } else {
+                PAGE
             };
             answers.extend_from_slice(answer);
             taken += size + 4;
@@ -163,6 +171,16 @@ async fn serve_http(mut stream: TcpStream, mut heard: Vec<u8>, imap: SocketAddr)
             return Ok(());
         }
     }
+}
+
+/// A page of 1 MiB.
+fn large_page() -> Vec<u8> {
+    const SIZE: usize = 1024 * 1024;
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n");
+    let mut page = head.into_bytes();
+    page.resize(page.len() + SIZE, b'x');
+    page
 }
 
 /// As much IMAP as it takes to log in.
