@@ -96,6 +96,7 @@ chromium-headless-shell --no-sandbox --disable-gpu --disable-quic --no-first-run
         .gatepost
         .logged(&["\"path\":\"/socket\"", "\"message\":\"request\""]);
     assert_eq!(line["method"], "CONNECT", "{line}");
+    assert_eq!(line["status"], 200, "{line}");
 }
 
 #[test]

@@ -317,7 +317,7 @@ impl Forward<'_> {
             return respond::last_error(StatusCode::BAD_GATEWAY, entry);
         }
         let (socket, said) = link.into_parts();
-        let tunnel = Tunnel {
+        let mut tunnel = Tunnel {
             socket,
             said,
             lease,
@@ -329,6 +329,8 @@ impl Forward<'_> {
         for_client(&mut fields);
         match (taken.upgrade, taken.handshake) {
             (Some(upgrade), Some(_)) => {
+                // What the client hears (RFC 8441 section 5).
+                tunnel.entry.status = response.status().as_u16();
                 tunnel::strip_handshake(&mut fields);
                 tunnel::spawn(upgrade, tunnel, Arc::clone(self.visitor));
             }
