@@ -193,7 +193,7 @@ fn bulk(server: &ServerTls, pem: &(String, String), bytes: usize) {
     for _ in 0..bytes / CHUNK {
         let sealed = counted::download(|| {
             let mut sealed = Buffer::take();
-            let result = session.seal(&mut [], &chunk, &mut sealed);
+            let result = session.seal(&chunk, &mut sealed);
             result.expect("there is room");
             sealed
         });
@@ -210,7 +210,7 @@ fn bulk(server: &ServerTls, pem: &(String, String), bytes: usize) {
         }
         let plain = counted::upload(|| {
             let mut plain = Buffer::take();
-            let opened = session.open(&mut wire, &mut plain, &mut control);
+            let opened = session.open(&wire, &mut plain, &mut control);
             opened.expect("the client is a good one");
             plain
         });

@@ -10,7 +10,7 @@ use gatepost::cert::{
 };
 use gatepost::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
 use gatepost::time::Clock;
-use gatepost::tls::{Buffer, Provider, ServerTls, Session, Ticketer};
+use gatepost::tls::{Provider, ServerTls, Session, Ticketer};
 use gatepost::wire::client_hello;
 use rustls::ClientConfig;
 use rustls::client::ClientConnection;
@@ -80,29 +80,30 @@ pub(crate) fn handshake(
     let mut wire = Vec::new();
     client.write_tls(&mut wire).expect("a vector takes all");
 
-    let mut session = meter.proxy(|| {
+    let mut handshake = meter.proxy(|| {
         let hello = client_hello::peek(&wire)
             .expect("a ClientHello")
             .expect("a whole one");
         let name = hello.server_name.as_deref().map(DnsName::parse);
         let name = name.and_then(Result::ok).map(Arc::new);
         server
-            .session(&hello, name, IpAddr::V4(Ipv4Addr::LOCALHOST))
-            .expect("a session")
+            .handshake(&hello, name, IpAddr::V4(Ipv4Addr::LOCALHOST))
+            .expect("a handshake")
     });
 
-    let (mut plain, mut control) = (Buffer::take(), Vec::new());
+    let mut control = Vec::new();
     while !wire.is_empty() {
-        let opened = meter.proxy(|| {
-            let opened = session.open(&mut wire, &mut plain, &mut control);
-            opened.expect("the client is a good one")
+        let advanced = meter.proxy(|| {
+            let advanced = handshake.advance(&mut wire, &mut control);
+            advanced.expect("the client is a good one")
         });
-        wire.drain(..opened.consumed);
+        wire.drain(..advanced.consumed);
         take(&mut client, &control);
         control.clear();
         client.write_tls(&mut wire).expect("a vector takes all");
     }
-    assert!(!session.is_handshaking(), "the handshake is over");
+    let finished = meter.proxy(|| handshake.finish());
+    let session = finished.expect("the handshake is over").session;
     (client, session)
 }
 

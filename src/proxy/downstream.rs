@@ -114,7 +114,8 @@ impl Downstream {
                 self.closed = true;
                 break;
             }
-            let opened = tls.open(self.inbound.filled_mut(), plain, &mut self.control)?;
+            plain.make_room(self.inbound.filled().len());
+            let opened = tls.open(self.inbound.filled(), plain, &mut self.control)?;
             self.inbound.consume(opened.consumed);
             self.closed = opened.closed;
             if self.closed {
@@ -195,20 +196,14 @@ impl Downstream {
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
         let taken = match (filled.next(), filled.next()) {
             (None, _) => return Poll::Ready(Ok(0)),
-            (Some(slice), None) => {
-                let slice = slice.get(..Buffer::PLAINTEXT).unwrap_or(slice);
-                self.seal(slice)?;
-                slice.len()
-            }
+            (Some(slice), None) => self.seal_some(slice)?,
             // Small pieces share a record.
             (Some(_), Some(_)) => {
                 let mut plain = Buffer::take();
                 for slice in slices {
-                    let room = Buffer::PLAINTEXT - plain.filled().len();
-                    plain.append(slice.get(..room).unwrap_or(slice));
+                    plain.append_plaintext(slice);
                 }
-                self.seal(plain.filled())?;
-                plain.filled().len()
+                self.seal_some(plain.filled())?
             }
         };
         // What the socket does not take now goes first the next time.
@@ -224,21 +219,26 @@ impl Downstream {
             self.outbound = Some(plain);
             return Ok(());
         }
-        self.seal(plain.filled())
+        // Never, as long as plaintext is read into the room for it; and then nothing is lost.
+        match self.seal_some(plain.filled())? == plain.filled().len() {
+            true => Ok(()),
+            false => Err(rustls::Error::EncryptError.into()),
+        }
     }
 
-    /// Seals plaintext behind what TLS itself has to say.
-    fn seal(&mut self, plain: &[u8]) -> Result<(), TlsError> {
+    /// Seals plaintext behind what TLS itself has to say, as much as fits into one buffer; how
+    /// much that was.
+    fn seal_some(&mut self, plain: &[u8]) -> Result<usize, TlsError> {
         let Some(tls) = &mut self.tls else {
-            return Ok(());
+            return Ok(0);
         };
-        let mut wire = Buffer::take();
+        let mut wire = Buffer::with_room(plain.len());
         wire.append(&self.control);
         self.control = Vec::new();
         self.holding = false;
-        tls.seal(self.inbound.filled_mut(), plain, &mut wire)?;
+        let taken = tls.seal(plain, &mut wire)?;
         self.outbound = Some(wire);
-        Ok(())
+        Ok(taken)
     }
 
     /// Writes what was taken; only a ticket that is held back may be left.
@@ -265,7 +265,7 @@ impl Downstream {
     pub(super) fn close(&mut self) -> Result<(), TlsError> {
         self.holding = false;
         match &mut self.tls {
-            Some(tls) => tls.close(self.inbound.filled_mut(), &mut self.control),
+            Some(tls) => tls.close(&mut self.control),
             None => Ok(()),
         }
     }

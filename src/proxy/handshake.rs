@@ -11,7 +11,7 @@ use crate::proxy::boundary::{Ciphertext, Client};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::session::{Connection, Moment};
 use crate::proxy::{SessionError, Stage};
-use crate::tls::{Alert, Buffer, ServerTls, Session};
+use crate::tls::{Alert, Buffer, Finished, Handshake, ServerTls, Session, TlsError};
 use crate::wire::client_hello::{self, ClientHello, HelloError};
 
 /// What comes of a ClientHello.
@@ -28,6 +28,7 @@ pub(super) enum Answered {
 
 /// What is left when the handshake is done.
 struct Shaken {
+    finished: Finished,
     /// What the client said together with its last message,
     plain: Buffer,
     /// and whether it has said close_notify with it.
@@ -94,16 +95,16 @@ impl Connection<'_> {
             return Err(SessionError::UnknownName);
         }
         let name = self.report.server_name.clone();
-        let mut session = tls
-            .session(&hello, name, self.local.ip())
-            .map(Box::new)
+        let handshake = tls
+            .handshake(&hello, name, self.local.ip())
             .map_err(SessionError::Handshake)?;
         let Shaken {
+            finished,
             plain,
             ticket,
             closed,
-        } = self.shake_hands(&mut session, &mut client).await?;
-        self.negotiated(&mut session, begun);
+        } = self.shake_hands(handshake, &mut client).await?;
+        let session = self.negotiated(finished, begun);
         Ok(Answered::Session {
             downstream: Downstream::tls(client, session, ticket, closed),
             early: (!plain.is_empty()).then_some(plain),
@@ -113,10 +114,9 @@ impl Connection<'_> {
     /// Answers what is not a ClientHello with the alert that rustls has for it.
     async fn refuse_hello(&self, tls: &ServerTls, client: &mut Client<Ciphertext>) {
         let mut control = Vec::new();
-        let session = tls.session(&ClientHello::default(), None, self.local.ip());
-        let refused = session.and_then(|mut session| {
-            session.open(client.unread_mut(), &mut Buffer::take(), &mut control)
-        });
+        let handshake = tls.handshake(&ClientHello::default(), None, self.local.ip());
+        let refused = handshake
+            .and_then(|mut handshake| handshake.advance(client.unread_mut(), &mut control));
         // Where rustls sees less wrong with it than we do, or waits for the rest of what is
         // refused here already, its answer is not for the client; sometimes it has none.
         if refused.is_ok() || control.is_empty() {
@@ -136,53 +136,73 @@ impl Connection<'_> {
     /// Runs the handshake to its end.
     async fn shake_hands(
         &self,
-        session: &mut Session,
+        mut handshake: Box<Handshake>,
         client: &mut Client<Ciphertext>,
     ) -> Result<Shaken, SessionError> {
         let mut control = Vec::new();
         loop {
-            let mut plain = Buffer::take();
-            let opened = session.open(client.unread_mut(), &mut plain, &mut control);
-            let opened = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    drop(plain);
-                    self.refuse(client, &control).await;
-                    return Err(SessionError::Handshake(error));
-                }
+            let advanced = handshake.advance(client.unread_mut(), &mut control);
+            let advanced = match advanced {
+                Ok(advanced) => advanced,
+                Err(error) => return self.fail(error, client, &control).await,
             };
-            client.consume(opened.consumed);
-            let done = !session.is_handshaking();
-            // Before the end of the handshake nothing is said: who is waited for holds no buffer.
-            let plain = done.then_some(plain);
-            if !(done && session.ends_with_ticket()) {
-                self.send(client, &control).await?;
-                control.clear();
+            client.consume(advanced.consumed);
+            if handshake.is_done() {
+                break;
             }
-            if let Some(plain) = plain {
-                return Ok(Shaken {
-                    plain,
-                    ticket: control,
-                    closed: opened.closed,
-                });
-            }
-            if opened.closed {
+            self.send(client, &control).await?;
+            control.clear();
+            if advanced.closed {
                 return Err(SessionError::Closed(Stage::Handshake));
             }
             self.fill(client).await?;
         }
+        if !handshake.ends_with_ticket() {
+            self.send(client, &control).await?;
+            control.clear();
+        }
+        let mut finished = handshake.finish().map_err(SessionError::Handshake)?;
+        // What came together with the client's last message.
+        let mut plain = Buffer::take();
+        let session = &mut finished.session;
+        match session.open(client.unread(), &mut plain, &mut control) {
+            Ok(opened) => {
+                client.consume(opened.consumed);
+                Ok(Shaken {
+                    finished,
+                    plain,
+                    ticket: control,
+                    closed: opened.closed,
+                })
+            }
+            Err(error) => {
+                drop(plain);
+                self.fail(error, client, &control).await
+            }
+        }
     }
 
-    fn negotiated(&mut self, session: &mut Session, begun: Instant) {
+    /// Ends a handshake that failed, with the alert that says so.
+    async fn fail<T>(
+        &self,
+        error: TlsError,
+        client: &mut Client<Ciphertext>,
+        alert: &[u8],
+    ) -> Result<T, SessionError> {
+        self.refuse(client, alert).await;
+        Err(SessionError::Handshake(error))
+    }
+
+    fn negotiated(&mut self, finished: Finished, begun: Instant) -> Box<Session> {
         let seconds = begun.elapsed().as_secs_f64();
         let metrics = &self.active.metrics;
-        self.report.negotiated = session.negotiated();
-        if let Some(tls) = &self.report.negotiated {
-            metrics.handshake(tls.version, tls.resumed, seconds);
-        }
-        self.report.chosen = session.take_chosen();
-        if let Some(chosen) = &self.report.chosen {
+        let tls = finished.negotiated;
+        metrics.handshake(tls.version, tls.resumed, seconds);
+        if let Some(chosen) = &finished.chosen {
             metrics.selected(chosen.rank.number());
         }
+        self.report.negotiated = Some(tls);
+        self.report.chosen = finished.chosen;
+        Box::new(finished.session)
     }
 }

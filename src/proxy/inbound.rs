@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use crate::proxy::socket::Socket;
 use crate::tls::Buffer;
 
+/// Room for what comes behind something that is held: a record of TLS, with its header.
+const RECORD: usize = 5 + 16 * 1024 + 2048;
+
 /// What was read from a socket and is not consumed yet: in a pooled buffer while work goes
 /// on, in exactly as much memory as it needs while the peer is waited for.
 #[derive(Debug, Default)]
@@ -89,10 +92,9 @@ impl Inbound {
 
     fn working(&mut self) -> &mut Buffer {
         if !matches!(self.0, Held::Working(_)) {
-            let mut buffer = Buffer::take();
-            if let Held::Parked(bytes) = &self.0 {
-                buffer.append(bytes);
-            }
+            let parked = self.filled();
+            let mut buffer = Buffer::with_room(parked.len() + RECORD);
+            buffer.append(parked);
             self.0 = Held::Working(buffer);
         }
         match &mut self.0 {

@@ -22,8 +22,8 @@ use crate::proxy::socket::Socket;
 use crate::tls::Buffer;
 
 /// Buffers that one direction passes on before the other has its turn: a fast one of them must
-/// not use up all that tokio allows a task at once.
-const TURN: usize = 16;
+/// not use up all that tokio allows a task at once, nor keep others waiting for long.
+const TURN: usize = 8;
 
 /// How long a session ticket waits for data to go with.
 const TICKET_PATIENCE: Duration = Duration::from_millis(3);

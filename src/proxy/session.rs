@@ -443,7 +443,7 @@ impl<'a> Connection<'a> {
             }
         };
         if !said.is_empty() {
-            early.insert(Buffer::take()).append(&said);
+            early.insert(Buffer::with_room(said.len())).append(&said);
         }
         connected
     }

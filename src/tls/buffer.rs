@@ -1,19 +1,44 @@
-//! Buffers of one size, kept per thread and borrowed only while there is something in them.
+//! Buffers of two sizes, kept per thread and borrowed only while there is something in them.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Room beside it for the headers, nonces and tags of the records that hold this plaintext:
-/// 29 bytes each in TLS 1.2, 22 in TLS 1.3, and one record more than it fills.
-const RECORDS: usize = (Buffer::PLAINTEXT / (16 * 1024) + 1) * 32;
+/// Plaintext of a large buffer and of a small one, in bytes.
+///
+/// Large ones make bulk cheap, for most of its cost is the kernel's work for each call: with a
+/// quarter of it an upload costs a third more. Small ones are given out while many large ones
+/// are out, that is with peers that stall: so these cannot hold much memory together.
+const LARGE: usize = 512 * 1024;
+const SMALL: usize = 32 * 1024;
 
-/// Size of a buffer in bytes.
-const SIZE: usize = Buffer::PLAINTEXT + RECORDS + Buffer::SPARE;
+/// Large buffers of one thread that may be out at once; 16 MiB.
+const OUT: usize = 32;
 
-/// How many unused buffers a thread keeps for the next connection.
-const KEPT: usize = 16;
+/// How many unused buffers of each size a thread keeps for the next connection.
+const KEPT: usize = 8;
+
+/// Size of a buffer whose plaintext still fits into another one like it when it is sealed: beside
+/// it there is room for headers, nonces and tags of its records (29 bytes each in TLS 1.2, 22 in
+/// TLS 1.3, and one record more than it fills).
+const fn size(plaintext: usize) -> usize {
+    plaintext + (plaintext / (16 * 1024) + 1) * 32 + Buffer::SPARE
+}
+
+/// The buffers of a thread.
+struct Pool {
+    large: Vec<Box<[u8]>>,
+    small: Vec<Box<[u8]>>,
+    /// Of its large ones, how many are out; they may come back from another thread.
+    out: &'static AtomicUsize,
+}
 
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = RefCell::new(Pool {
+        large: Vec::with_capacity(KEPT),
+        small: Vec::with_capacity(KEPT),
+        // Threads live as long as the process.
+        out: Box::leak(Box::default()),
+    });
 }
 
 /// A buffer of the pool, with the range of it that is filled. It goes back when dropped.
@@ -22,26 +47,53 @@ pub struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Where it is counted, if it is a large one.
+    out: Option<&'static AtomicUsize>,
 }
 
 impl Buffer {
-    /// Plaintext that is read or sealed at once at the most, in bytes. With half of it a download
-    /// costs a fifth more, for the other end is woken more often; of twice as much, twice as much
-    /// could lie with each peer that stalls.
-    pub const PLAINTEXT: usize = 128 * 1024;
-
     /// Room beside a whole buffer of sealed plaintext, in bytes.
     pub const SPARE: usize = 1024;
 
     /// An empty buffer, from the pool if it has one.
     pub fn take() -> Self {
-        let bytes = POOL
-            .with_borrow_mut(Vec::pop)
-            .unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
-        Self {
-            bytes,
-            start: 0,
-            end: 0,
+        Self::with_room(0)
+    }
+
+    /// An empty buffer with room for `n` bytes of plaintext, which are then sealed perhaps, or as
+    /// many as a large one has room for.
+    pub fn with_room(n: usize) -> Self {
+        POOL.with_borrow_mut(|pool| {
+            let large = n > SMALL || pool.out.load(Ordering::Relaxed) < OUT;
+            let (kept, size) = match large {
+                true => (&mut pool.large, size(LARGE)),
+                false => (&mut pool.small, size(SMALL)),
+            };
+            let bytes = kept.pop();
+            if large {
+                pool.out.fetch_add(1, Ordering::Relaxed);
+            }
+            Self {
+                bytes: bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice()),
+                start: 0,
+                end: 0,
+                out: large.then_some(pool.out),
+            }
+        })
+    }
+
+    /// Makes an empty buffer one that `n` bytes of any kind fit into, if a large one has the room.
+    pub fn make_room(&mut self, n: usize) {
+        if n > self.bytes.len() && self.is_empty() {
+            *self = Self::with_room(n);
+        }
+    }
+
+    /// Plaintext that is read or sealed at once at the most, in bytes.
+    fn plaintext(&self) -> usize {
+        match self.out {
+            Some(_) => LARGE,
+            None => SMALL,
         }
     }
 
@@ -70,11 +122,13 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Free room of an empty buffer for plaintext that still fits into one buffer when sealed.
+    /// Free room for plaintext, all of which still fits into one buffer when sealed.
     pub fn plaintext_room(&mut self) -> &mut [u8] {
-        debug_assert!(self.is_empty(), "plaintext is read into an empty buffer");
-        (self.start, self.end) = (0, 0);
-        &mut self.bytes[..Self::PLAINTEXT]
+        let most = self.plaintext();
+        let filled = self.filled().len();
+        let room = self.room();
+        let n = most.saturating_sub(filled).min(room.len());
+        &mut room[..n]
     }
 
     /// Counts `n` bytes of the room as filled.
@@ -84,9 +138,14 @@ impl Buffer {
 
     /// Appends what fits; the number of bytes taken.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
-        let room = self.room();
-        let n = room.len().min(bytes.len());
-        room[..n].copy_from_slice(&bytes[..n]);
+        let n = copy(bytes, self.room());
+        self.advance(n);
+        n
+    }
+
+    /// Appends what fits and may then be sealed; the number of bytes taken.
+    pub fn append_plaintext(&mut self, bytes: &[u8]) -> usize {
+        let n = copy(bytes, self.plaintext_room());
         self.advance(n);
         n
     }
@@ -97,12 +156,29 @@ impl Buffer {
     }
 }
 
+/// Copies as much as there is room for; the number of bytes.
+fn copy(bytes: &[u8], room: &mut [u8]) -> usize {
+    let n = room.len().min(bytes.len());
+    room[..n].copy_from_slice(&bytes[..n]);
+    n
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if let Some(out) = self.out {
+            out.fetch_sub(1, Ordering::Relaxed);
+        }
         let bytes = std::mem::take(&mut self.bytes);
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < KEPT {
-                pool.push(bytes);
+        let large = self.out.is_some();
+        // Without a pool the thread is at its end.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let kept = match large {
+                true => &mut pool.large,
+                false => &mut pool.small,
+            };
+            if kept.len() < KEPT {
+                kept.push(bytes);
             }
         });
     }
@@ -125,10 +201,14 @@ mod tests {
 
     #[test]
     fn takes_no_more_than_its_room() {
+        let much = vec![7; LARGE * 2];
         let mut buffer = Buffer::take();
-        let much = vec![7; Buffer::PLAINTEXT * 2];
-        assert_eq!(buffer.append(&much), SIZE);
+        assert_eq!(buffer.append(&much), size(LARGE));
         assert_eq!(buffer.append(&much), 0);
+        let mut buffer = Buffer::take();
+        assert_eq!(buffer.append_plaintext(b"some"), 4);
+        assert_eq!(buffer.append_plaintext(&much), LARGE - 4);
+        assert_eq!(buffer.append_plaintext(&much), 0);
     }
 
     #[test]
@@ -137,5 +217,26 @@ mod tests {
         let address = first.bytes.as_ptr();
         drop(first);
         assert_eq!(Buffer::take().bytes.as_ptr(), address);
+    }
+
+    #[test]
+    fn many_that_are_out_are_small_but_what_must_fit_does() {
+        let out: Vec<_> = (0..OUT * 10).map(|_| Buffer::take()).collect();
+        let held: usize = out.iter().map(|buffer| buffer.bytes.len()).sum();
+        assert_eq!(held, OUT * size(LARGE) + OUT * 9 * size(SMALL));
+
+        let mut buffer = Buffer::take();
+        assert_eq!(buffer.append_plaintext(&vec![7; LARGE]), SMALL);
+        assert!(Buffer::with_room(SMALL + 1).bytes.len() > size(SMALL));
+        let mut buffer = Buffer::take();
+        buffer.make_room(size(SMALL));
+        assert_eq!(buffer.bytes.len(), size(SMALL));
+        buffer.make_room(size(SMALL) + 1);
+        assert_eq!(buffer.bytes.len(), size(LARGE));
+
+        // Wherever they come back.
+        std::thread::spawn(move || drop(out)).join().unwrap();
+        drop(buffer);
+        assert_eq!(Buffer::take().bytes.len(), size(LARGE));
     }
 }

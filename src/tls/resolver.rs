@@ -1,13 +1,17 @@
 //! Which certificate one connection gets: the live index, asked at its ClientHello.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use rustls::KeyLog;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::cert::{Credential, DnsName, LiveIndex, Matched, Query, Rank, Selected, UnknownName};
 use crate::time::Clock;
+use crate::tls::direction::TrafficSecret;
+use crate::tls::session::Traffic;
 use crate::tls::unsuited::{tls12_capabilities, tls13_capabilities};
 
 /// What was chosen, and why: for the log and the metrics.
@@ -24,7 +28,6 @@ pub struct Chosen {
 /// The resolver of one connection.
 ///
 /// rustls asks it once the version is settled.
-#[derive(Debug)]
 pub(super) struct ConnectionResolver {
     pub(super) index: LiveIndex,
     pub(super) clock: Clock,
@@ -35,6 +38,43 @@ pub(super) struct ConnectionResolver {
     /// Whether TLS 1.2 will be spoken.
     pub(super) tls12: bool,
     pub(super) chosen: OnceLock<Chosen>,
+    /// The first traffic secrets of TLS 1.3, ours and the client's.
+    pub(super) sent: OnceLock<TrafficSecret>,
+    pub(super) received: OnceLock<TrafficSecret>,
+}
+
+impl ConnectionResolver {
+    /// The secrets that later keys are made of; there are some in TLS 1.3.
+    pub(super) fn traffic(&self) -> Option<Traffic> {
+        Some(Traffic {
+            received: self.received.get()?.clone(),
+            sent: self.sent.get()?.clone(),
+        })
+    }
+
+    fn place(&self, label: &str) -> Option<&OnceLock<TrafficSecret>> {
+        match label {
+            "SERVER_TRAFFIC_SECRET_0" => Some(&self.sent),
+            "CLIENT_TRAFFIC_SECRET_0" => Some(&self.received),
+            _ => None,
+        }
+    }
+}
+
+/// rustls gives the keys of a finished handshake away, but the secrets that later ones are made
+/// of only to whoever would log them. Nothing is logged here.
+impl KeyLog for ConnectionResolver {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        let (Some(place), Some(secret)) = (self.place(label), TrafficSecret::new(secret)) else {
+            return;
+        };
+        // There is one of each in a handshake.
+        let _ = place.set(secret);
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        self.place(label).is_some()
+    }
 }
 
 impl ResolvesServerCert for ConnectionResolver {
@@ -65,5 +105,11 @@ impl ResolvesServerCert for ConnectionResolver {
             matched: selection.matched,
         });
         Some(Arc::clone(chosen.credential.certified_key()))
+    }
+}
+
+impl fmt::Debug for ConnectionResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConnectionResolver(secret)")
     }
 }

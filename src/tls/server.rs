@@ -12,8 +12,7 @@ use crate::cert::{ClientCapabilities, DnsName, LiveIndex, Query, Selected, Unkno
 use crate::config::{Listener, Protocol, Tls, TlsVersion};
 use crate::time::Clock;
 use crate::tls::resolver::ConnectionResolver;
-use crate::tls::suites::suites;
-use crate::tls::{Session, Ticketer, TlsError, Unsuited};
+use crate::tls::{Handshake, Ticketer, TlsError, Unsuited};
 use crate::wire::client_hello::ClientHello;
 
 const FROM_1_2: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -33,7 +32,6 @@ impl Provider {
         use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
 
         let mut crypto = aws_lc_rs::default_provider();
-        crypto.cipher_suites = suites();
         crypto.kx_groups = vec![X25519, SECP256R1, SECP384R1];
         if tls.post_quantum {
             crypto.kx_groups.insert(0, X25519MLKEM768);
@@ -88,6 +86,8 @@ impl ServerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // A client uses a ticket once, and gets a new one with the connection that used it.
         config.send_tls13_tickets = 1;
+        // What comes after a handshake is a `Session`'s, which needs the keys.
+        config.enable_secret_extraction = true;
         Ok(Self {
             provider: provider.clone(),
             config,
@@ -98,16 +98,16 @@ impl ServerTls {
         })
     }
 
-    /// The TLS of one new connection, whose ClientHello was looked at.
+    /// The handshake of one new connection, whose ClientHello was looked at.
     ///
     /// # Errors
     /// If rustls refuses the configuration.
-    pub fn session(
+    pub fn handshake(
         &self,
         hello: &ClientHello,
         server_name: Option<Arc<DnsName>>,
         local: IpAddr,
-    ) -> Result<Session, TlsError> {
+    ) -> Result<Box<Handshake>, TlsError> {
         let resolver = Arc::new(ConnectionResolver {
             index: self.index.clone(),
             clock: self.clock.clone(),
@@ -117,10 +117,14 @@ impl ServerTls {
             unknown_name: self.unknown_name,
             tls12: !hello.offers_tls13,
             chosen: OnceLock::new(),
+            sent: OnceLock::new(),
+            received: OnceLock::new(),
         });
         let mut config = self.config.clone();
         config.cert_resolver = Arc::clone(&resolver) as _;
-        Session::new(Arc::new(config), resolver)
+        config.key_log = Arc::clone(&resolver) as _;
+        let handshake = Handshake::new(Arc::new(config), resolver)?;
+        Ok(Box::new(handshake))
     }
 
     /// Why a client with this ClientHello cannot be served, whatever name it asks for.

@@ -139,7 +139,7 @@ mod tests {
     };
     use crate::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
     use crate::time::Clock;
-    use crate::tls::{Buffer, ServerTls, Ticketer, TlsError};
+    use crate::tls::{ServerTls, Ticketer, TlsError};
     use crate::wire::client_hello::sample::Sample;
 
     /// One certificate for each kind of key.
@@ -200,9 +200,9 @@ mod tests {
     /// What rustls makes of it.
     fn answer(server: &ServerTls, sample: &Sample) -> Result<(), TlsError> {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut session = server.session(&sample.hello(), None, local).unwrap();
+        let mut handshake = server.handshake(&sample.hello(), None, local).unwrap();
         let mut control = Vec::new();
-        let opened = session.open(&mut sample.record(), &mut Buffer::take(), &mut control);
+        let opened = handshake.advance(&mut sample.record(), &mut control);
         assert!(!control.is_empty());
         opened.map(drop)
     }

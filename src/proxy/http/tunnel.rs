@@ -60,7 +60,7 @@ impl Tunnel {
             .await
             .map_err(|error| failed(error.into()))?;
         if !said.is_empty() {
-            let mut plain = Buffer::take();
+            let mut plain = Buffer::with_room(said.len());
             plain.append(&said);
             entry.sent += said.len() as u64;
             downstream
@@ -68,7 +68,7 @@ impl Tunnel {
                 .map_err(|error| failed(error.into()))?;
         }
         let early = (!unread.is_empty()).then(|| {
-            let mut early = Buffer::take();
+            let mut early = Buffer::with_room(unread.len());
             early.append(unread);
             early
         });

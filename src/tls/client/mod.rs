@@ -24,7 +24,7 @@ use crate::cert::{Certificate, DnsName};
 use crate::config::{Tls, TlsVersion, Upstream};
 use crate::time::Clock;
 use crate::tls::Provider;
-use crate::tls::session::{suite_name, version_name};
+use crate::tls::handshake::{suite_name, version_name};
 use verifier::{Rule, Verifier};
 
 /// Everything that the TLS towards the servers of an upstream has in common.

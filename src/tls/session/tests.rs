@@ -1,9 +1,10 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use rustls::client::{ClientConnection, Resumption};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::io::{Read, Write};
 
 use super::*;
@@ -13,8 +14,8 @@ use crate::cert::{
 };
 use crate::config::{Encryption, Legacy, Listener, Protocol, Tls, TlsVersion};
 use crate::time::Clock;
-use crate::tls::{Provider, ServerTls, Ticketer};
-use crate::wire::client_hello::ClientHello;
+use crate::tls::{Finished, Handshake, Provider, ServerTls, Ticketer};
+use crate::wire::client_hello::{self, ClientHello};
 
 const NAME: &str = "mail.example.test";
 
@@ -98,10 +99,16 @@ fn client_config(
     config
 }
 
+/// Our end: first the one, then the other.
+enum Ours {
+    Handshake(Box<Handshake>),
+    Session(Box<Finished>),
+}
+
 /// The two ends, and what is on its way to the server.
 struct Pair {
     client: ClientConnection,
-    session: Session,
+    ours: Option<Ours>,
     wire: Vec<u8>,
     plain: Buffer,
     control: Vec<u8>,
@@ -123,7 +130,9 @@ impl Pair {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
             client,
-            session: server.session(&hello, name.map(Arc::new), local).unwrap(),
+            ours: Some(Ours::Handshake(
+                server.handshake(&hello, name.map(Arc::new), local).unwrap(),
+            )),
             wire,
             plain: Buffer::take(),
             control: Vec::new(),
@@ -138,15 +147,55 @@ impl Pair {
         let arrived = std::mem::take(&mut self.wire);
         for piece in arrived.chunks(piece) {
             held.extend_from_slice(piece);
-            let opened = self
-                .session
-                .open(&mut held, &mut self.plain, &mut self.control)?;
-            held.drain(..opened.consumed);
-            self.closed |= opened.closed;
+            self.receive(&mut held)?;
         }
         self.wire = held;
         self.deliver();
         Ok(())
+    }
+
+    fn receive(&mut self, held: &mut Vec<u8>) -> Result<(), TlsError> {
+        if let Some(Ours::Handshake(handshake)) = &mut self.ours {
+            let advanced = handshake.advance(held, &mut self.control)?;
+            held.drain(..advanced.consumed);
+            if !handshake.is_done() {
+                return Ok(());
+            }
+        }
+        self.ours = match self.ours.take() {
+            Some(Ours::Handshake(handshake)) => {
+                Some(Ours::Session(Box::new(handshake.finish().unwrap())))
+            }
+            ours => ours,
+        };
+        let (plain, mut control) = (&mut self.plain, Vec::new());
+        let Some(Ours::Session(finished)) = &mut self.ours else {
+            unreachable!("just made")
+        };
+        let opened = finished.session.open(held, plain, &mut control);
+        self.control.extend(control);
+        let opened = opened?;
+        held.drain(..opened.consumed);
+        self.closed |= opened.closed;
+        Ok(())
+    }
+
+    fn finished(&mut self) -> &mut Finished {
+        match &mut self.ours {
+            Some(Ours::Session(finished)) => finished,
+            _ => panic!("the handshake is not over"),
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.finished().session
+    }
+
+    /// Says something to the client.
+    fn say(&mut self, said: &[u8]) {
+        let mut wire = Buffer::take();
+        self.session().seal(said, &mut wire).unwrap();
+        self.client_takes(wire.filled());
     }
 
     fn deliver(&mut self) {
@@ -169,33 +218,115 @@ impl Pair {
         for _ in 0..4 {
             self.turn(piece).unwrap();
         }
-        assert!(!self.session.is_handshaking() && !self.client.is_handshaking());
+        self.finished();
+        assert!(!self.client.is_handshaking());
     }
 }
 
 #[test]
-fn a_dialogue_is_the_same_in_pieces_of_any_size() {
+fn a_dialogue_is_the_same_in_pieces_of_any_size_with_every_suite() {
+    let ticketer = Ticketer::new(Clock::System).unwrap();
+    let said: Vec<u8> = (0..50_000_u32).map(|n| n as u8).collect();
+    for key in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa2048] {
+        let (server, roots) = server(Protocol::Imap, key, &ticketer);
+        for suite in aws_lc_rs::DEFAULT_CIPHER_SUITES {
+            let name = format!("{:?}", suite.suite());
+            if name.contains("ECDHE_RSA") != (key == KeyAlgorithm::Rsa2048)
+                && suite.tls13().is_none()
+            {
+                continue;
+            }
+            let mut provider = aws_lc_rs::default_provider();
+            provider.cipher_suites = vec![*suite];
+            let config = ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[suite.version()])
+                .unwrap()
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            let config = Arc::new(config);
+            for piece in [1, 7, 100_000] {
+                let mut pair = Pair::new(&server, &config);
+                pair.shake_hands(piece);
+                pair.client.writer().write_all(&said).unwrap();
+                pair.client.send_close_notify();
+                pair.client.write_tls(&mut pair.wire).unwrap();
+                while !pair.wire.is_empty() {
+                    pair.turn(piece).unwrap();
+                }
+                assert_eq!(pair.plain.filled(), said, "{name}");
+                assert!(pair.closed, "{name}");
+
+                pair.say(&said);
+                pair.say(b"more");
+                assert_eq!(pair.heard, [&said[..], b"more"].concat(), "{name}");
+                let mut control = Vec::new();
+                pair.session().close(&mut control).unwrap();
+                pair.client.read_tls(&mut &control[..]).unwrap();
+                let state = pair.client.process_new_packets().unwrap();
+                assert!(state.peer_has_closed(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_with_the_last_message_of_the_handshake_is_read() {
     let ticketer = Ticketer::new(Clock::System).unwrap();
     let (server, roots) = server(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let config = Arc::new(client_config(roots.clone(), version));
-        for piece in [1, 7, 100_000] {
-            let mut pair = Pair::new(&server, &config);
-            pair.shake_hands(piece);
-            let said: Vec<u8> = (0..50_000_u32).map(|n| n as u8).collect();
-            pair.client.writer().write_all(&said).unwrap();
-            pair.client.send_close_notify();
-            pair.client.write_tls(&mut pair.wire).unwrap();
-            while !pair.wire.is_empty() {
-                pair.turn(piece).unwrap();
-            }
-            assert_eq!(pair.plain.filled(), said);
-            assert!(pair.closed);
+        let mut pair = Pair::new(&server, &Arc::new(client_config(roots.clone(), version)));
+        pair.client.writer().write_all(b"early").unwrap();
+        pair.shake_hands(100_000);
+        assert_eq!(pair.plain.filled(), b"early");
+    }
+}
 
-            let mut wire = Buffer::take();
-            pair.session.seal(&mut [], &said, &mut wire).unwrap();
-            pair.client_takes(wire.filled());
-            assert_eq!(pair.heard, said);
+#[test]
+fn keys_are_renewed_in_both_directions() {
+    let ticketer = Ticketer::new(Clock::System).unwrap();
+    let (server, roots) = server(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
+    for suite in aws_lc_rs::DEFAULT_CIPHER_SUITES {
+        let Some(_) = suite.tls13() else { continue };
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites = vec![*suite];
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let mut pair = Pair::new(&server, &Arc::new(config));
+        pair.shake_hands(100_000);
+        for round in 0..70 {
+            pair.say(b"down");
+            pair.client.writer().write_all(b"up").unwrap();
+            // The client asks for a new key of ours as well.
+            pair.client.refresh_traffic_keys().unwrap();
+            pair.client.write_tls(&mut pair.wire).unwrap();
+            pair.turn(1 + round).unwrap();
+            pair.say(b"d");
+        }
+        assert_eq!(pair.plain.filled(), b"up".repeat(70));
+        assert_eq!(pair.heard, b"downd".repeat(70));
+    }
+}
+
+#[test]
+fn a_key_is_replaced_before_it_is_worn_out() {
+    let ticketer = Ticketer::new(Clock::System).unwrap();
+    let (server, roots) = server(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
+    for (version, renews) in [(&rustls::version::TLS13, true), (&rustls::version::TLS12, false)] {
+        let mut pair = Pair::new(&server, &Arc::new(client_config(roots.clone(), version)));
+        pair.shake_hands(100_000);
+        pair.session().limit = 4;
+        let said = vec![7; FRAGMENT * 7];
+        let mut wire = Buffer::take();
+        let sealed = pair.session().seal(&said, &mut wire);
+        assert_eq!(sealed.is_ok(), renews, "{version:?}");
+        pair.client_takes(wire.filled());
+        match renews {
+            true => assert_eq!(pair.heard, said),
+            // In TLS 1.2 there is no other key: what it could still seal arrives.
+            false => assert!(said.starts_with(&pair.heard) && pair.heard.len() < said.len()),
         }
     }
 }
@@ -208,13 +339,14 @@ fn what_was_chosen_and_negotiated_is_known_after_the_handshake() {
     config.alpn_protocols = vec![b"imap".to_vec()];
     let mut pair = Pair::new(&server, &Arc::new(config));
     pair.shake_hands(100_000);
-    let negotiated = pair.session.negotiated().unwrap();
+    let Finished {
+        negotiated, chosen, ..
+    } = pair.finished();
     assert_eq!(negotiated.version, "1.3");
     assert_eq!(negotiated.suite, "TLS_AES_256_GCM_SHA384");
     assert_eq!(negotiated.alpn, Some(&b"imap"[..]));
     assert!(!negotiated.resumed);
-    assert!(pair.session.ends_with_ticket());
-    let chosen = pair.session.take_chosen().unwrap();
+    let chosen = chosen.take().unwrap();
     assert_eq!((&*chosen.credential.name, chosen.rank.number()), ("a", 2));
 }
 
@@ -232,7 +364,7 @@ fn tickets_survive_a_new_configuration_and_not_another_protocol() {
         for (server, resumed) in [(&first, false), (&reloaded, true), (&other, false)] {
             let mut pair = Pair::new(server, &config);
             pair.shake_hands(100_000);
-            let negotiated = pair.session.negotiated().unwrap();
+            let negotiated = pair.finished().negotiated;
             assert_eq!(negotiated.resumed, resumed, "{version:?}");
         }
     }
@@ -248,19 +380,17 @@ fn a_failed_handshake_leaves_an_alert_for_the_peer() {
     let error = pair.turn(100_000).unwrap_err();
     assert!(matches!(
         error,
-        TlsError::Rustls(rustls::Error::NoApplicationProtocol)
+        TlsError::Rustls(Error::NoApplicationProtocol)
     ));
     assert_eq!(pair.control, [21, 3, 3, 0, 2, 2, 120]);
 
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut session = server
-        .session(&ClientHello::default(), None, local)
+    let mut handshake = server
+        .handshake(&ClientHello::default(), None, local)
         .unwrap();
     let mut control = Vec::new();
     let mut garbage = b"GET / HTTP/1.0\r\n\r\n".to_vec();
-    session
-        .open(&mut garbage, &mut Buffer::take(), &mut control)
-        .unwrap_err();
+    handshake.advance(&mut garbage, &mut control).unwrap_err();
     assert_eq!(control[..5], [21, 3, 3, 0, 2]);
 }
 
