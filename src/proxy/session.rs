@@ -174,7 +174,7 @@ impl<'a> Connection<'a> {
 
     /// From accept to both ends standing.
     async fn establish(&mut self, stream: TcpStream) -> Result<Established<'a>, SessionError> {
-        let mut client = Client::new(Socket::Tcp(stream));
+        let mut client = Client::new(Socket::accepted(stream));
         let deadline = Instant::now() + self.active.handshake_timeout;
         let identified = timeout_at(deadline, self.identify(&mut client)).await;
         if let Err(error) = identified.unwrap_or_else(|_| self.late()) {
@@ -422,7 +422,11 @@ impl<'a> Connection<'a> {
         let said = early.take().map(|early| early.filled().to_vec());
         let mut said = said.unwrap_or_default();
         let mut gone_at = None;
-        let mut connecting = pin!(self.connect(Purpose::Session { hello }));
+        let purpose = match is_mail || said.is_empty() {
+            true => Purpose::Session { hello },
+            false => Purpose::Begun,
+        };
+        let mut connecting = pin!(self.connect(purpose));
         let connected = loop {
             // Beside so much a whole buffer still fits into one.
             let listens = is_mail && gone_at.is_none() && said.len() <= Buffer::SPARE;

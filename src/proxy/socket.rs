@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -21,7 +23,11 @@ const LINGERING: (Duration, usize) = (Duration::from_secs(1), 64);
 /// A connected stream.
 #[derive(Debug)]
 pub(super) enum Socket {
-    Tcp(TcpStream),
+    Tcp {
+        stream: TcpStream,
+        /// Whether it was connected just now: it takes bytes then, and tokio has not heard of it.
+        fresh: bool,
+    },
     Unix(UnixStream),
     /// TLS of ours towards a server.
     Tls(Box<TlsStream<Transport>>),
@@ -35,6 +41,18 @@ pub(super) enum Transport {
 }
 
 impl Socket {
+    /// A connection that came to us.
+    pub(super) fn accepted(stream: TcpStream) -> Self {
+        let fresh = false;
+        Self::Tcp { stream, fresh }
+    }
+
+    /// A connection that is made just now.
+    pub(super) fn connected(stream: TcpStream) -> Self {
+        let fresh = true;
+        Self::Tcp { stream, fresh }
+    }
+
     /// Reads into `room`; 0 at the end of the stream.
     ///
     /// tokio asks the kernel only when the socket is known to be readable, and takes a read
@@ -56,7 +74,7 @@ impl Socket {
         room: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, room),
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_read(cx, room),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, room),
             Self::Tls(stream) => match Pin::new(stream).poll_read(cx, room) {
                 // Servers end without close_notify; the protocols say when they are done.
@@ -75,7 +93,7 @@ impl Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
@@ -86,8 +104,17 @@ impl Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Self::Tcp { stream, fresh } = self
+            && std::mem::take(fresh)
+        {
+            match rustix::net::send(&*stream, bytes, SendFlags::NOSIGNAL) {
+                // tokio knows when it takes more.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                sent => return Poll::Ready(sent.map_err(Into::into)),
+            }
+        }
         let written = ready!(match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         })?;
@@ -105,7 +132,7 @@ impl Socket {
     /// Lets everything written go out: TLS may have kept some of it.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tcp { .. } | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -113,7 +140,7 @@ impl Socket {
     /// Says to the peer that nothing more comes from here.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
@@ -129,7 +156,7 @@ impl Socket {
     /// The TCP connection, unless it is a Unix socket.
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Tcp(stream) => Some(stream),
+            Self::Tcp { stream, .. } => Some(stream),
             Self::Tls(stream) => match stream.get_ref().0 {
                 Transport::Tcp(stream) => Some(stream),
                 Transport::Unix(_) => None,
@@ -142,7 +169,7 @@ impl Socket {
     pub(super) fn peer(&self) -> Option<Peer> {
         match self {
             Self::Tls(stream) => Peer::of(stream),
-            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tcp { .. } | Self::Unix(_) => None,
         }
     }
 
@@ -154,7 +181,7 @@ impl Socket {
     /// The bare stream, for TLS; `None` if this is TLS already.
     pub(super) fn into_transport(self) -> Option<Transport> {
         match self {
-            Self::Tcp(stream) => Some(Transport::Tcp(stream)),
+            Self::Tcp { stream, .. } => Some(Transport::Tcp(stream)),
             Self::Unix(stream) => Some(Transport::Unix(stream)),
             Self::Tls(_) => None,
         }

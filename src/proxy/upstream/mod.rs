@@ -101,6 +101,8 @@ pub enum Purpose<'a> {
         /// With its line end.
         hello: Option<&'a [u8]>,
     },
+    /// A client of a protocol in which we have nothing to say; it has said something already.
+    Begun,
     /// The client, from the first byte: its TLS passes through.
     Untouched,
     /// A client that is too old for our TLS, in TLS with the server itself.
@@ -376,7 +378,7 @@ impl Request<'_> {
     fn asked(&self) -> Asked {
         match self.purpose {
             Purpose::Untouched => Asked::Untouched(self.protocol),
-            Purpose::Session { .. } | Purpose::Legacy { .. } | Purpose::Probe => {
+            Purpose::Session { .. } | Purpose::Begun | Purpose::Legacy { .. } | Purpose::Probe => {
                 Asked::Spoken(self.protocol)
             }
         }

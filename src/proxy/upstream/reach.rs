@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol as Transmission, SockRef, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol as Transmission, TcpKeepalive, Type};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::config::{self, ClientAddress, ServerAddress, UpstreamEncryption};
+use crate::config::{self, ClientAddress, Protocol, ServerAddress, UpstreamEncryption};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::listener::KEEPALIVE;
 use crate::proxy::socket::Socket;
@@ -169,14 +170,15 @@ impl Way<'_> {
         // Pinned in here: a future that is handed over takes room on both sides.
         let connect = pin!(self.connect(request));
         let socket = within(self.config.connect_timeout, "connect_timeout", connect).await?;
-        match (self.plan(request), request.protocol.mail()) {
-            (Some(plan), Some(protocol)) => {
+        let mail = request.protocol.mail();
+        match mail.and_then(|protocol| Some((protocol, self.plan(request)?))) {
+            Some((protocol, plan)) => {
                 let handover = plan.handover;
                 let opening = Opening::new(protocol, plan);
                 let opening = pin!(self.open(socket, opening, handover));
                 within(self.config.greeting_timeout, "greeting_timeout", opening).await
             }
-            _ => Ok(Reached {
+            None => Ok(Reached {
                 socket,
                 opened: None,
                 inbound: Inbound::default(),
@@ -216,7 +218,7 @@ impl Way<'_> {
                 handover: true,
                 ..plan
             }),
-            Purpose::Untouched | Purpose::Legacy { .. } => None,
+            Purpose::Begun | Purpose::Untouched | Purpose::Legacy { .. } => None,
         }
     }
 
@@ -237,10 +239,10 @@ impl Way<'_> {
         let mut socket = self.dial(request).await?;
         let header = self.header(request);
         socket.send(&header).await.map_err(Failure::Io)?;
-        let ours = matches!(request.purpose, Purpose::Session { .. } | Purpose::Probe);
+        let theirs = matches!(request.purpose, Purpose::Untouched | Purpose::Legacy { .. });
         match self.config.encryption {
             // In a box: it would make every connection's way to its server larger.
-            UpstreamEncryption::Implicit if ours => Box::pin(self.encrypt(socket)).await,
+            UpstreamEncryption::Implicit if !theirs => Box::pin(self.encrypt(socket)).await,
             _ => Ok(socket),
         }
     }
@@ -259,12 +261,24 @@ impl Way<'_> {
             (ClientAddress::Transparent, Some(announcement)) => Some(announcement.source.ip()),
             _ => None,
         };
-        let stream = dial_tcp(host, port, from).await?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        let prepared = stream.set_nodelay(true);
-        let prepared = prepared.and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
-        prepared.map_err(Failure::Connect)?;
-        Ok(Socket::Tcp(stream))
+        let stream = dial_tcp(host, port, from, self.speaks_at_once(request)).await?;
+        Ok(Socket::connected(stream))
+    }
+
+    /// Whether something goes to the server as soon as the connection stands.
+    fn speaks_at_once(&self, request: &Request<'_>) -> bool {
+        let by_header = matches!(
+            self.config.client_address,
+            ClientAddress::ProxyV1 | ClientAddress::ProxyV2
+        );
+        let in_tls = self.config.encryption == UpstreamEncryption::Implicit;
+        by_header
+            || match request.purpose {
+                Purpose::Begun | Purpose::Untouched => true,
+                Purpose::Legacy { .. } => !self.hands_over_in_clear(request),
+                Purpose::Session { .. } => in_tls || request.protocol == Protocol::Http,
+                Purpose::Probe => in_tls,
+            }
     }
 
     fn default_port(&self, request: &Request<'_>) -> Option<u16> {
@@ -371,14 +385,27 @@ async fn within<T>(
 
 /// An address is used as it is; a name is looked up anew for every connection, and each of
 /// its addresses tried.
-async fn dial_tcp(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStream, Failure> {
+async fn dial_tcp(
+    host: &str,
+    port: u16,
+    from: Option<IpAddr>,
+    at_once: bool,
+) -> Result<TcpStream, Failure> {
     let addresses = lookup_host((host, port)).await.map_err(Failure::Resolve)?;
     let mut failure = None;
     for address in addresses {
-        let outcome = match from {
-            None => TcpStream::connect(address).await.map_err(Failure::Connect),
-            Some(from) if from.is_ipv4() == address.is_ipv4() => dial_from(from, address).await,
+        let socket = match from {
+            None => socket_for(address).map_err(Failure::Connect),
+            Some(from) if from.is_ipv4() == address.is_ipv4() => {
+                socket_at(from).map_err(Failure::Transparent)
+            }
             Some(_) => continue,
+        };
+        let outcome = match socket {
+            Ok(socket) => connect(socket, address, at_once)
+                .await
+                .map_err(Failure::Connect),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(stream) => return Ok(stream),
@@ -392,31 +419,60 @@ async fn dial_tcp(host: &str, port: u16, from: Option<IpAddr>) -> Result<TcpStre
     }))
 }
 
-/// Connects from an address that need not be ours (IP_TRANSPARENT, which takes CAP_NET_ADMIN).
-async fn dial_from(from: IpAddr, to: SocketAddr) -> Result<TcpStream, Failure> {
-    let socket = socket_at(from).map_err(Failure::Transparent)?;
-    socket.connect(to).await.map_err(Failure::Connect)
+/// Connects. `at_once` is a promise that something is sent as soon as the connection stands.
+async fn connect(socket: socket2::Socket, to: SocketAddr, at_once: bool) -> io::Result<TcpStream> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if at_once {
+        // The last segment of TCP's handshake waits for our first bytes, up to 200 ms, and goes
+        // with them. A server that speaks first would wait as long, so only on a promise.
+        socket.set_tcp_quickack(false)?;
+    }
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    // On the same host the connection stands by now: no need to wait to be told so.
+    let connected = socket.peer_addr().is_ok();
+    let stream = TcpStream::from_std(socket.into())?;
+    if !connected {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
 }
 
-fn socket_at(from: IpAddr) -> io::Result<TcpSocket> {
-    let from = SocketAddr::new(from, 0);
-    let socket = socket2::Socket::new(
-        Domain::for_address(from),
-        Type::STREAM,
+fn socket_for(address: SocketAddr) -> io::Result<socket2::Socket> {
+    socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
         Some(Transmission::TCP),
-    )?;
+    )
+}
+
+/// A socket at an address that need not be ours (IP_TRANSPARENT, which takes CAP_NET_ADMIN).
+fn socket_at(from: IpAddr) -> io::Result<socket2::Socket> {
+    let from = SocketAddr::new(from, 0);
+    let socket = socket_for(from)?;
     match from {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
         SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&from.into())?;
-    Ok(TcpSocket::from_std_stream(socket.into()))
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::Balance;
+    use crate::proxy::upstream::tests::probed;
 
     #[tokio::test]
     async fn a_server_is_not_down_for_what_it_was_not_asked() {
@@ -428,8 +484,105 @@ mod tests {
             ("127.0.0.1", None, ("refused", true)),
             ("127.0.0.1", client, ("transparent", false)),
         ] {
-            let failure = dial_tcp(host, 1, from).await.unwrap_err();
+            let failure = dial_tcp(host, 1, from, false).await.unwrap_err();
             assert_eq!((failure.reason(), failure.is_down()), expected, "{host}");
+        }
+    }
+
+    /// Whether a server hears of a connection before anything is sent on it.
+    async fn is_heard_of(at_once: bool) -> bool {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = server.local_addr().unwrap();
+        let socket = socket_for(to).unwrap();
+        let stream = connect(socket, to, at_once).await.unwrap();
+        let soon = timeout(Duration::from_millis(20), server.accept()).await;
+        let mut socket = Socket::connected(stream);
+        socket.send(b"hello").await.unwrap();
+        let accepted = match &soon {
+            Ok(accepted) => &accepted.as_ref().unwrap().0,
+            Err(_) => &server.accept().await.unwrap().0,
+        };
+        accepted.readable().await.unwrap();
+        let mut heard = [0; 8];
+        assert_eq!(accepted.try_read(&mut heard).unwrap(), 5);
+        soon.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_the_first_bytes_only_where_they_are_promised() {
+        let mut promised = false;
+        for _ in 0..10 {
+            assert!(is_heard_of(false).await);
+            // Where the test stands still for too long, TCP does not wait any longer.
+            promised |= !is_heard_of(true).await;
+        }
+        assert!(promised, "the handshake ends with the first bytes");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_stand_at_once_is_waited_for() {
+        let server = socket_for(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        server
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        server.listen(0).unwrap();
+        let server = TcpListener::from_std(server.into()).unwrap();
+        let to = server.local_addr().unwrap();
+        let dial = async || connect(socket_for(to).unwrap(), to, false).await;
+        // The queue has one place.
+        let _first = dial().await.unwrap();
+        let second = tokio::spawn(async move { connect(socket_for(to).unwrap(), to, true).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!second.is_finished());
+        server.accept().await.unwrap();
+        // Its segment was dropped, and comes again after a second.
+        let second = timeout(Duration::from_secs(30), second).await;
+        assert!(second.unwrap().unwrap().is_ok());
+    }
+
+    #[test]
+    fn the_first_bytes_are_promised_where_we_or_the_client_have_them() {
+        let upstream = probed(&["127.0.0.1:1"], Balance::LeastConnections, None);
+        let config = upstream.config().as_ref();
+        let speaks = |protocol, encryption, client_address, purpose| {
+            let config = config::Upstream {
+                encryption,
+                client_address,
+                ..config.clone()
+            };
+            let way = Way {
+                config: &config,
+                tls: None,
+                address: &config.servers[0],
+            };
+            way.speaks_at_once(&Request {
+                protocol,
+                announcement: None,
+                own_name: "proxy.example",
+                purpose,
+            })
+        };
+        let session = Purpose::Session { hello: None };
+        let legacy = |in_clear_first| Purpose::Legacy { in_clear_first };
+        use ClientAddress::{ImapId, None as Untold, ProxyV1, ProxyV2};
+        use Protocol::{Http, Imap, Tcp};
+        use UpstreamEncryption::{Implicit, Off, StartTls};
+        for (protocol, encryption, client_address, purpose, expected) in [
+            (Imap, Off, Untold, session, false),
+            (Imap, StartTls, ImapId, session, false),
+            (Imap, Off, Untold, Purpose::Probe, false),
+            (Imap, Implicit, Untold, session, true),
+            (Imap, Off, ProxyV1, session, true),
+            (Imap, StartTls, ProxyV2, Purpose::Probe, true),
+            (Imap, StartTls, Untold, legacy(true), false),
+            (Imap, Off, Untold, legacy(false), true),
+            (Imap, Off, Untold, Purpose::Untouched, true),
+            (Tcp, Off, Untold, session, false),
+            (Tcp, Off, Untold, Purpose::Begun, true),
+            (Http, Off, Untold, session, true),
+        ] {
+            let found = speaks(protocol, encryption, client_address, purpose);
+            assert_eq!(found, expected, "{protocol:?} {encryption:?} {purpose:?}");
         }
     }
 }
