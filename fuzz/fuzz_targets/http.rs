@@ -3,7 +3,9 @@
 
 #![no_main]
 
-use gatepost::wire::http::{Authority, Sender, for_client, for_server, masked, normal_path};
+use gatepost::wire::http::{
+    Authority, Manner, Sender, Told, for_client, for_server, masked, normal_path,
+};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
@@ -27,16 +29,17 @@ fuzz_target!(|text: &str| {
     };
     assert!(host.starts_with(authority.host));
     for trusted in [false, true] {
-        let sender = Sender {
-            address: [192, 0, 2, 1].into(),
+        let manner = Manner {
             trusted,
             https: true,
             http2: false,
-            host,
-            port: 443,
-            id: "0",
         };
-        let passed = for_server(&fields, &sender, None);
+        let sender = Sender::new([192, 0, 2, 1].into(), 443, manner);
+        let told = Told {
+            host: &HeaderValue::from_str(host).expect("a host is a value"),
+            id: &HeaderValue::from_static("0"),
+        };
+        let passed = for_server(&fields, &sender, told, None);
         assert_eq!(passed["host"], host);
         for name in ["keep-alive", "transfer-encoding", "content-length", "proxy-authorization"] {
             assert!(!passed.contains_key(name), "{name}");

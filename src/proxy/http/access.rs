@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use hashbrown::DefaultHashBuilder;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use hyper::http::Version;
@@ -31,8 +32,8 @@ const GONE: u16 = 499;
 #[derive(Debug)]
 pub(super) struct Entry {
     visitor: Arc<Visitor>,
-    started: Instant,
-    pub(super) id: String,
+    pub(super) started: Instant,
+    id: HeaderValue,
     pub(super) method: Method,
     uri: Uri,
     version: Version,
@@ -62,16 +63,16 @@ struct Served {
 }
 
 /// A number that no other request has: of this process by the count, of others by the keys.
-fn new_id() -> String {
+fn new_id() -> HeaderValue {
     static KEYS: OnceLock<[DefaultHashBuilder; 2]> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let keys = KEYS.get_or_init(|| [DefaultHashBuilder::default(), DefaultHashBuilder::default()]);
     let count = COUNT.fetch_add(1, Relaxed);
-    format!(
-        "{:016x}{:016x}",
-        keys[0].hash_one(count),
-        keys[1].hash_one(count)
-    )
+    let mut digits = [0; 32];
+    for (digits, key) in digits.chunks_exact_mut(16).zip(keys) {
+        HEXLOWER.encode_mut(&key.hash_one(count).to_be_bytes(), digits);
+    }
+    HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))
 }
 
 impl Entry {
@@ -80,8 +81,8 @@ impl Entry {
             .headers
             .get(X_REQUEST_ID)
             .filter(|_| visitor.trusted);
-        let theirs = theirs.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let theirs = theirs.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
+        let theirs = theirs.filter(|id| id.to_str().is_ok()).cloned();
         let field = |headers: &HeaderMap, name| headers.get(name).cloned();
         Box::new(Self {
             started: Instant::now(),
@@ -113,18 +114,30 @@ impl Entry {
         entry
     }
 
+    /// Its number.
+    pub(super) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// Its number as a field has it.
+    pub(super) fn id_field(&self) -> &HeaderValue {
+        &self.id
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         self.visitor.http2
     }
 
-    /// It goes to a server of this upstream.
-    pub(super) fn asks(&mut self, upstream: &Arc<Upstream>) {
+    /// It goes to a server of this upstream, from now on.
+    pub(super) fn asks(&mut self, upstream: &Arc<Upstream>) -> Instant {
+        let asked = Instant::now();
         self.served = Some(Served {
             upstream: Arc::clone(upstream),
             server: None,
-            asked: Instant::now(),
+            asked,
             answered: None,
         });
+        asked
     }
 
     /// It goes to this one.
@@ -134,12 +147,14 @@ impl Entry {
         }
     }
 
-    /// The server's answer begins.
-    pub(super) fn answered(&mut self, status: u16) {
+    /// The server's answer begins, now.
+    pub(super) fn answered(&mut self, status: u16) -> Instant {
+        let now = Instant::now();
         self.status = status;
         if let Some(served) = &mut self.served {
-            served.answered = Some(served.asked.elapsed());
+            served.answered = Some(now.saturating_duration_since(served.asked));
         }
+        now
     }
 
     fn write(&self, seconds: f64) {
@@ -179,7 +194,7 @@ impl Entry {
             upstream = served.map(|served| &*served.upstream.config().name),
             server,
             upstream_seconds = served.and_then(|it| it.answered).map(|it| it.as_secs_f64()),
-            id = &*self.id,
+            id = self.id(),
             sni = self.visitor.server_name.as_deref().map(crate::cert::DnsName::as_str),
             tls = self.visitor.tls.map(|tls| tls.version),
             referer = referer.map(masked).as_deref(),
@@ -208,7 +223,8 @@ impl Drop for Entry {
         if self.watch.as_ref().is_some_and(|watch| watch.is_over()) {
             self.fault = Some("stalled");
         }
-        let seconds = self.started.elapsed().as_secs_f64();
+        let now = Instant::now();
+        let seconds = now.saturating_duration_since(self.started).as_secs_f64();
         let active = &self.visitor.active;
         if let Some(routes) = &active.web {
             let route = self.route.as_ref().unwrap_or(&routes.unrouted);
@@ -223,8 +239,7 @@ impl Drop for Entry {
         {
             source.drain();
         }
-        self.visitor
-            .pulse
-            .over(self.visitor.http2, self.status != GONE);
+        let (http2, answered) = (self.visitor.http2, self.status != GONE);
+        self.visitor.pulse.over(http2, answered, now);
     }
 }

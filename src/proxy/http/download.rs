@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +39,7 @@ pub(super) struct Streaming {
     pub(super) incoming: Incoming,
     pub(super) link: Borrowed,
     pub(super) source: Arc<Source>,
-    pub(super) timer: IdleTimer,
+    pub(super) idle: IdleLimit,
     /// Why it ends, and when: what came before goes out first.
     pub(super) ending: Option<(DownloadFault, Pin<Box<Sleep>>)>,
     pub(super) entry: Box<Entry>,
@@ -56,13 +56,13 @@ pub(super) struct Borrowed {
     lease: Option<Lease>,
 }
 
-/// Ends what has not moved for the listener's `idle_timeout`. Like the timer of a relay it is not
-/// moved with every byte.
-#[derive(Debug)]
-pub(super) struct IdleTimer {
+/// Ends what has not moved for the listener's `idle_timeout`, by the timer of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IdleLimit {
     limit: Duration,
     moved: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether something has moved since, at a time that nobody has asked for yet.
+    touched: bool,
 }
 
 /// Why an answer ended before its end.
@@ -76,30 +76,36 @@ pub(super) enum DownloadFault {
     Idle,
 }
 
-impl IdleTimer {
-    pub(super) fn new(limit: Duration) -> Self {
+impl IdleLimit {
+    /// `moved`: when something did last.
+    pub(super) fn new(limit: Duration, moved: Instant) -> Self {
         Self {
             limit,
-            moved: Instant::now(),
-            timer: None,
+            moved,
+            touched: false,
         }
     }
 
     /// Something has moved.
-    pub(super) fn touch(&mut self) {
-        self.moved = Instant::now();
+    fn touch(&mut self) {
+        self.touched = true;
     }
 
-    /// Ready if nothing has moved for too long: not here, and not before `elsewhere` either.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, elsewhere: Instant) -> Poll<()> {
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
-        while timer.as_mut().poll(cx).is_ready() {
-            let deadline = self.moved.max(elsewhere) + limit;
+    /// Ready if nothing has moved for too long: not here, and not before `elsewhere` either. The
+    /// connection wakes whoever has polled it.
+    pub(super) fn poll(&mut self, link: &mut Borrowed, elsewhere: Instant) -> Poll<()> {
+        if std::mem::take(&mut self.touched) {
+            self.moved = Instant::now();
+        }
+        let deadline = self.moved.max(elsewhere) + self.limit;
+        let Some(link) = &mut link.link else {
+            // Nothing would wake anybody any more.
+            return Poll::Ready(());
+        };
+        while link.poll_timer(deadline).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(deadline);
         }
         Poll::Pending
     }
@@ -154,9 +160,14 @@ impl Borrowed {
         received.is_none_or(|received| received > self.before.0)
     }
 
+    /// Nobody waits for the connection until it is polled.
+    pub(super) fn hush(&self) {
+        self.link.iter().for_each(Link::hush);
+    }
+
     /// The answer is whole: lets the connection serve another request, if it can.
-    pub(super) fn give_back(&mut self, cx: &mut Context<'_>) {
-        let is_ready = self.link.as_mut().is_some_and(|link| link.is_ready(cx));
+    pub(super) fn give_back(&mut self) {
+        let is_ready = self.link.as_mut().is_some_and(Link::is_ready);
         self.count();
         self.lease = None;
         let Some(mut link) = self.link.take().filter(|_| is_ready) else {
@@ -221,20 +232,23 @@ impl Streaming {
             ready!(timer.as_mut().poll(cx));
             return Poll::Ready(Some(Err(*fault)));
         }
+        self.link.hush();
+        // Nothing comes but by the poll of the connection below.
+        let mut quietly = Context::from_waker(Waker::noop());
         let mut polled = false;
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            match Pin::new(&mut self.incoming).poll_frame(&mut quietly) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.timer.touch();
+                    self.idle.touch();
                     self.entry.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                     if self.incoming.is_end_stream() {
-                        self.link.give_back(cx);
+                        self.link.give_back();
                     }
                     return Poll::Ready(Some(Ok(with_trailers_by(for_client, frame))));
                 }
                 Poll::Ready(Some(Err(_))) => return self.fail(cx, DownloadFault::Server),
                 Poll::Ready(None) => {
-                    self.link.give_back(cx);
+                    self.link.give_back();
                     return Poll::Ready(None);
                 }
                 // What came with the last poll was taken; what comes next wakes us.
@@ -245,7 +259,7 @@ impl Streaming {
             let _ = self.link.poll(cx);
             polled = true;
         }
-        ready!(self.timer.poll(cx, self.source.moved()));
+        ready!(self.idle.poll(&mut self.link, self.source.moved()));
         self.fail(cx, DownloadFault::Idle)
     }
 

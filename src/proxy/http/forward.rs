@@ -3,11 +3,11 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::http::{Version, response};
@@ -15,21 +15,24 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::cert::DnsName;
 use crate::proxy::Upstream;
 use crate::proxy::http::access::Entry;
-use crate::proxy::http::download::{Borrowed, Download, IdleTimer, Streaming};
+use crate::proxy::http::download::{Borrowed, Download, IdleLimit, Streaming};
 use crate::proxy::http::tunnel::{self, Handshake, Tunnel};
 use crate::proxy::http::upload::{Source, Upload, UploadFault};
 use crate::proxy::http::visitor::Visitor;
 use crate::proxy::http::{interim, respond};
 use crate::proxy::upstream::{Asking, Purpose, Request as Connect};
 use crate::wire::http::{
-    Asked, Sender, connection_based, for_client, for_server, is_upgrade, origin_form,
-    server_upgrades,
+    Asked, Told, connection_based, for_client, for_server, is_upgrade, origin_form, server_upgrades,
 };
 use crate::wire::proxy_protocol::{Announcement, SslInfo};
+
+/// The host that nobody has asked for.
+static NOBODY: HeaderValue = HeaderValue::from_static("");
 
 /// A request that goes to a server.
 pub(super) struct Forward<'a> {
@@ -63,17 +66,28 @@ pub(super) async fn forward(
         source.wait_for_go_ahead();
     }
     let handshake = request.websocket.then(Handshake::new);
-    entry.asks(request.upstream);
+    let asked = entry.asks(request.upstream);
     let mut again = false;
     loop {
-        // In a box of its own, which is gone while the answer is waited for: that may take an hour.
-        let borrowed = match Box::pin(request.borrow(again)).await {
-            Ok(borrowed) => borrowed,
-            Err(status) => return respond::error(status, entry),
+        let waiting = if again { None } else { request.waiting() };
+        let borrowed = match waiting {
+            Some(borrowed) => borrowed,
+            // In a box of its own, which is gone while the answer is waited for: that may take an
+            // hour.
+            None => match Box::pin(request.borrow(again)).await {
+                Ok(borrowed) => borrowed,
+                Err(status) => return respond::error(status, entry),
+            },
         };
         entry.asks_server(borrowed.server());
         match request
-            .ask(borrowed, &source, handshake.as_ref(), &entry.id)
+            .ask(
+                borrowed,
+                &source,
+                handshake.as_ref(),
+                entry.id_field(),
+                asked,
+            )
             .await
         {
             Outcome::Answered(answered) => {
@@ -83,7 +97,7 @@ pub(super) async fn forward(
                     handshake,
                     upgrade,
                 };
-                return request.answered(response, borrowed, taken, entry).await;
+                return request.answered(response, borrowed, taken, entry);
             }
             Outcome::Failed { untouched: true } if !again => again = true,
             Outcome::Late => return respond::last_error(StatusCode::GATEWAY_TIMEOUT, entry),
@@ -110,22 +124,31 @@ struct Taken {
 }
 
 impl Forward<'_> {
-    /// A connection to a server; the status for the client if there is none.
+    /// A connection that waits for a request, without a look for another server: the client's own,
+    /// or one that anybody may have.
+    fn waiting(&self) -> Option<Borrowed> {
+        let Self {
+            visitor, upstream, ..
+        } = self;
+        let (link, lease) = match visitor.take_own(upstream) {
+            Some(mut link) => {
+                if !link.is_ready() {
+                    return None;
+                }
+                let lease = upstream.lease_of(link.server);
+                (link, lease)
+            }
+            None if connection_based(&self.parts.headers) => return None,
+            None => upstream.waiting(visitor.active.config.protocol, visitor.client.ip())?,
+        };
+        Some(Borrowed::new(link, lease, upstream, visitor))
+    }
+
+    /// Any connection to a server; the status for the client if there is none.
     async fn borrow(&self, fresh: bool) -> Result<Borrowed, StatusCode> {
         let Self {
             visitor, upstream, ..
         } = self;
-        let own = if fresh {
-            None
-        } else {
-            visitor.take_own(upstream)
-        };
-        if let Some(mut link) = own
-            && poll_fn(|cx| Poll::Ready(link.is_ready(cx))).await
-        {
-            let lease = upstream.lease_of(link.server);
-            return Ok(Borrowed::new(link, lease, upstream, visitor));
-        }
         let announcement = Announcement {
             source: visitor.client,
             destination: visitor.local,
@@ -153,12 +176,10 @@ impl Forward<'_> {
         let asking = Asking {
             fresh: fresh || bound,
         };
-        let (mut link, lease) = upstream
-            .ask(&connect, asking)
-            .await
-            .map_err(|unreachable| {
-                StatusCode::from_u16(unreachable.status()).unwrap_or(StatusCode::BAD_GATEWAY)
-            })?;
+        let found = upstream.ask(&connect, asking).await;
+        let (mut link, lease) = found.map_err(|unreachable| {
+            StatusCode::from_u16(unreachable.status()).unwrap_or(StatusCode::BAD_GATEWAY)
+        })?;
         link.bound |= bound;
         Ok(Borrowed::new(link, lease, upstream, visitor))
     }
@@ -169,7 +190,8 @@ impl Forward<'_> {
         mut borrowed: Borrowed,
         source: &Arc<Source>,
         handshake: Option<&Handshake>,
-        id: &str,
+        id: &HeaderValue,
+        asked_at: Instant,
     ) -> Outcome {
         let mut request = self.request(source, handshake, id, borrowed.server());
         let passes = !self.visitor.http2 && self.parts.version == Version::HTTP_11;
@@ -181,16 +203,17 @@ impl Forward<'_> {
         };
         let reused = link.reused;
         let mut answer = pin!(link.send(request));
-        let mut timer = IdleTimer::new(self.visitor.active.config.idle_timeout);
+        let idle_timeout = self.visitor.active.config.idle_timeout;
+        let mut idle = IdleLimit::new(idle_timeout, asked_at);
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Some(answer));
-            }
+            borrowed.hush();
             let over = borrowed.poll(cx).is_ready();
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            // It comes by the poll of the connection, and by nothing else.
+            let mut quietly = Context::from_waker(Waker::noop());
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut quietly) {
                 return Poll::Ready(Some(answer));
             }
-            match over || timer.poll(cx, source.moved()).is_ready() {
+            match over || idle.poll(&mut borrowed, source.moved()).is_ready() {
                 true => Poll::Ready(None),
                 false => Poll::Pending,
             }
@@ -201,7 +224,7 @@ impl Forward<'_> {
             None if !borrowed.is_over() => Outcome::Late,
             failed => {
                 if let Some(Err(error)) = failed {
-                    tracing::debug!(id, %error, "the server gave no answer");
+                    tracing::debug!(?id, %error, "the server gave no answer");
                 }
                 let silent = !borrowed.has_answered() && source.is_whole();
                 let untouched = silent && (reused || self.parts.method.is_idempotent());
@@ -215,28 +238,27 @@ impl Forward<'_> {
         &self,
         source: &Arc<Source>,
         handshake: Option<&Handshake>,
-        id: &str,
+        id: &HeaderValue,
         server: usize,
     ) -> Request<Upload> {
-        let visitor = self.visitor;
-        let assumed = visitor.active.config.hostname.as_ref();
-        let sender = Sender {
-            address: visitor.client.ip(),
-            trusted: visitor.trusted,
-            https: visitor.https(),
-            http2: visitor.http2,
-            host: match self.asked.host {
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        let host = match self.parts.headers.get(HOST) {
+            Some(host) => Some(host.clone()),
+            None if self.asked.host.is_empty() => {
                 // HTTP/1.0 knows no Host.
-                "" => assumed.map_or("", DnsName::as_str),
-                host => host,
-            },
-            port: visitor.local.port(),
+                let assumed = self.visitor.active.config.hostname.as_ref();
+                assumed.and_then(|assumed| value(assumed.as_str()))
+            }
+            None => value(self.asked.host),
+        };
+        let own = self.upstream.config().host.is_some() || host.is_none();
+        let own = own.then(|| self.upstream.host_of(server));
+        let own = own.and_then(|own| value(&own));
+        let told = Told {
+            host: host.as_ref().unwrap_or(&NOBODY),
             id,
         };
-        let nobody = sender.host.is_empty();
-        let own = self.upstream.config().host.is_some() || nobody;
-        let own = own.then(|| self.upstream.host_of(server));
-        let mut fields = for_server(&self.parts.headers, &sender, own.as_deref());
+        let mut fields = for_server(&self.parts.headers, &self.visitor.sender, told, own);
         let upload = source.upload();
         frame(&mut fields, &self.parts.method, &upload);
         let mut method = self.parts.method.clone();
@@ -253,7 +275,7 @@ impl Forward<'_> {
     }
 
     /// The answer as it goes to the client.
-    async fn answered(
+    fn answered(
         &self,
         response: Response<Incoming>,
         mut borrowed: Borrowed,
@@ -261,7 +283,7 @@ impl Forward<'_> {
         mut entry: Box<Entry>,
     ) -> Response<Download> {
         let (mut head, incoming) = response.into_parts();
-        entry.answered(head.status.as_u16());
+        let answered_at = entry.answered(head.status.as_u16());
         if connection_based(&head.headers)
             && let Some(link) = borrowed.link()
         {
@@ -277,18 +299,14 @@ impl Forward<'_> {
         unframe(&mut head);
         let whole = incoming.is_end_stream();
         if whole {
-            poll_fn(|cx| {
-                borrowed.give_back(cx);
-                Poll::Ready(())
-            })
-            .await;
+            borrowed.give_back();
             return Response::from_parts(head, Download::Own(Bytes::new(), entry));
         }
         let streaming = Streaming {
             incoming,
             link: borrowed,
             source: taken.source,
-            timer: IdleTimer::new(self.visitor.active.config.idle_timeout),
+            idle: IdleLimit::new(self.visitor.active.config.idle_timeout, answered_at),
             ending: None,
             entry,
         };

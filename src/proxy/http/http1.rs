@@ -190,7 +190,8 @@ fn taken_back(connection: Running, visitor: &Visitor) -> Stream {
     stream
 }
 
-/// One timer serves all limits of a connection.
+/// One timer serves all limits of a connection. The clock is only read when it rings: a deadline
+/// that is past already lets it ring at once.
 fn poll_moment(
     cx: &mut Context<'_>,
     visitor: &Visitor,
@@ -202,19 +203,18 @@ fn poll_moment(
             (since + STALL_TIMEOUT, Moment::Stalled)
         } else if !pulse.is_idle() {
             // What is asked has its own limits.
-            (
-                timer.deadline().max(Instant::now() + STALL_TIMEOUT),
-                Moment::Silent,
-            )
+            ready!(timer.as_mut().poll(cx));
+            timer.as_mut().reset(Instant::now() + STALL_TIMEOUT);
+            continue;
         } else if let Some(since) = pulse.header_since() {
             (since + HEADER_TIMEOUT, Moment::HeaderTimeout)
         } else {
             (pulse.idle_since() + PARK, Moment::Silent)
         };
+        ready!(poll_timer(cx, timer.as_mut(), deadline));
         if deadline <= Instant::now() {
             return Poll::Ready(moment);
         }
-        ready!(poll_timer(cx, timer.as_mut(), deadline));
     }
 }
 
@@ -267,7 +267,7 @@ async fn failed(
     if let Some(status) = status.filter(|_| visitor.pulse.is_idle()) {
         let entry = Entry::unread(visitor, status);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-        let page = respond::page(status, &entry.id);
+        let page = respond::page(status, entry.id());
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n",

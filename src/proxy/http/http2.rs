@@ -98,7 +98,8 @@ enum Moment {
     Stalled,
 }
 
-/// One timer serves all limits of a connection.
+/// One timer serves all limits of a connection. The clock is only read when it rings: a deadline
+/// that is past already lets it ring at once.
 fn poll_moment(
     cx: &mut Context<'_>,
     visitor: &Visitor,
@@ -109,15 +110,19 @@ fn poll_moment(
     loop {
         let (deadline, moment) = match (pulse.blocked_since(), told) {
             (Some(since), _) => (since + STALL_TIMEOUT, Moment::Stalled),
-            // What is asked has its own limits; nobody says when it is over.
-            _ if !pulse.is_idle() => (Instant::now() + STALL_TIMEOUT, Moment::Silent),
+            _ if !pulse.is_idle() => {
+                // What is asked has its own limits; nobody says when it is over.
+                ready!(timer.as_mut().poll(cx));
+                timer.as_mut().reset(Instant::now() + STALL_TIMEOUT);
+                continue;
+            }
             (None, Some(told)) => (told.max(pulse.idle_since()) + FAREWELL, Moment::Left),
             (None, None) => (pulse.idle_since() + KEEP_ALIVE, Moment::Silent),
         };
+        ready!(poll_timer(cx, timer.as_mut(), deadline));
         if deadline <= Instant::now() {
             return Poll::Ready(moment);
         }
-        ready!(poll_timer(cx, timer.as_mut(), deadline));
     }
 }
 

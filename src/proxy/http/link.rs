@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +16,10 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::proxy::http::BLOCK;
 use crate::proxy::http::upload::Upload;
+use crate::proxy::http::{BLOCK, poll_timer};
 use crate::proxy::socket::Socket;
 
 /// How long a connection waits for its next request.
@@ -34,6 +35,12 @@ pub(in crate::proxy) struct Link {
     /// Whether there is nothing more to poll.
     over: bool,
     traffic: Arc<Traffic>,
+    bell: Arc<Bell>,
+    /// `bell`, as it is handed to those who ring it.
+    waker: Waker,
+    /// Rings when nothing has moved for too long. It stays from one request to the next, and is
+    /// not moved with every one of them.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Whose it is, by its place in the upstream.
     pub(in crate::proxy) server: usize,
     /// Whether it belongs to one client: it has told the server who that is, or the client has.
@@ -42,11 +49,59 @@ pub(in crate::proxy) struct Link {
     pub(super) reused: bool,
 }
 
+/// Wakes the task that waits for a connection. hyper would wake it as well for what the task
+/// itself has done to the connection, which it knows already: so it is only rung while the task
+/// waits.
+#[derive(Debug, Default)]
+struct Bell {
+    awaited: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    /// From now on it is waited for. To be called before the poll that makes it ring: then
+    /// whatever happens in between is seen by that poll.
+    fn wait(&self, task: &Waker) {
+        let mut known = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *known {
+            Some(known) => known.clone_from(task),
+            None => *known = Some(task.clone()),
+        }
+        drop(known);
+        self.awaited.store(true, Release);
+    }
+
+    /// Nobody waits: whoever was woken looks after everything himself.
+    fn hush(&self) {
+        self.awaited.store(false, Release);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.awaited.load(Acquire) {
+            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            task.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+}
+
 /// Bytes on a connection to a server.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
+}
+
+impl Traffic {
+    /// Only the connection itself adds to it.
+    fn add(count: &AtomicU64, n: usize) {
+        count.store(count.load(Relaxed) + n as u64, Relaxed);
+    }
 }
 
 /// The socket under a [`Link`].
@@ -80,11 +135,15 @@ impl Link {
             .max_buf_size(BLOCK)
             .handshake(TokioIo::new(wire))
             .await?;
+        let bell = Arc::<Bell>::default();
         Ok(Self {
             sender,
             connection: Box::new(connection),
             over: false,
             traffic,
+            waker: Arc::clone(&bell).into(),
+            bell,
+            timer: None,
             server,
             bound,
             reused: false,
@@ -101,12 +160,37 @@ impl Link {
 
     /// Moves what there is to move; ready when nothing more will.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.bell.wait(cx.waker());
+        self.poll_connection()
+    }
+
+    /// Nobody waits until the next [`Self::poll`]: what is done with the connection until then
+    /// wakes nobody.
+    pub(super) fn hush(&self) {
+        self.bell.hush();
+    }
+
+    fn poll_connection(&mut self) -> Poll<hyper::Result<()>> {
         if self.over {
             return Poll::Ready(Ok(()));
         }
-        let ended = ready!(self.connection.poll_without_shutdown(cx));
+        let mut cx = Context::from_waker(&self.waker);
+        let ended = ready!(self.connection.poll_without_shutdown(&mut cx));
         self.over = true;
         Poll::Ready(ended)
+    }
+
+    /// Waits until nothing has moved for as long as may be; ready, too, when that is only known
+    /// for an earlier deadline. Whoever [`Self::poll`]s is woken by it.
+    pub(super) fn poll_timer(&mut self, deadline: Instant) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        poll_timer(
+            &mut Context::from_waker(&self.waker),
+            timer.as_mut(),
+            deadline,
+        )
     }
 
     /// Whether nothing more will move.
@@ -115,8 +199,9 @@ impl Link {
     }
 
     /// Whether it can take a request now.
-    pub(in crate::proxy) fn is_ready(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll(cx).is_pending() && self.sender.is_ready()
+    pub(in crate::proxy) fn is_ready(&mut self) -> bool {
+        self.hush();
+        self.poll_connection().is_pending() && self.sender.is_ready()
     }
 
     pub(super) fn traffic(&self) -> &Traffic {
@@ -148,7 +233,7 @@ impl AsyncRead for Wire {
         let before = room.filled().len();
         ready!(self.socket.poll_read_buf(cx, room))?;
         let n = room.filled().len() - before;
-        self.traffic.received.fetch_add(n as u64, Relaxed);
+        Traffic::add(&self.traffic.received, n);
         Poll::Ready(Ok(()))
     }
 }
@@ -167,8 +252,12 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(self.socket.poll_write_vectored(cx, slices))?;
-        self.traffic.sent.fetch_add(n as u64, Relaxed);
+        // To send from one place is less work for the kernel.
+        let n = match slices {
+            [slice] => ready!(self.socket.poll_write(cx, slice)),
+            slices => ready!(self.socket.poll_write_vectored(cx, slices)),
+        }?;
+        Traffic::add(&self.traffic.sent, n);
         Poll::Ready(Ok(n))
     }
 

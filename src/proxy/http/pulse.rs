@@ -61,8 +61,9 @@ impl Pulse {
         }
     }
 
-    fn now(&self) -> u64 {
-        let elapsed = self.begun.elapsed().as_millis();
+    /// A moment as it is kept.
+    fn millis(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.begun).as_millis();
         u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
     }
 
@@ -86,10 +87,10 @@ impl Pulse {
         self.requests.load(Relaxed)
     }
 
-    /// A request is over. With HTTP/1.1 its answer may still have to be written.
-    pub(super) fn over(&self, http2: bool, answered: bool) {
+    /// A request is over, now. With HTTP/1.1 its answer may still have to be written.
+    pub(super) fn over(&self, http2: bool, answered: bool, now: Instant) {
         match http2 {
-            true => self.leave(1),
+            true => self.leave(1, now),
             false => drop(self.ending.fetch_add(1, Relaxed)),
         }
         if !answered {
@@ -97,9 +98,9 @@ impl Pulse {
         }
     }
 
-    fn leave(&self, requests: u32) {
+    fn leave(&self, requests: u32, now: Instant) {
         self.unasked.store(0, Relaxed);
-        self.idle_since.store(self.now(), Relaxed);
+        self.idle_since.store(self.millis(now), Relaxed);
         self.in_flight.fetch_sub(requests, Relaxed);
     }
 
@@ -117,7 +118,8 @@ impl Pulse {
     pub(super) fn received(&self, n: usize) {
         self.unasked.fetch_add(n as u64, Relaxed);
         if self.is_idle() && self.header_since.load(Relaxed) == 0 {
-            self.header_since.store(self.now(), Relaxed);
+            let now = self.millis(Instant::now());
+            self.header_since.store(now, Relaxed);
         }
     }
 
@@ -128,9 +130,9 @@ impl Pulse {
 
     /// Everything that hyper had to say is written.
     pub(super) fn flushed(&self) {
-        let ending = self.ending.swap(0, Relaxed);
-        if ending > 0 {
-            self.leave(ending);
+        if self.ending.load(Relaxed) > 0 {
+            let ending = self.ending.swap(0, Relaxed);
+            self.leave(ending, Instant::now());
         }
     }
 
@@ -139,7 +141,7 @@ impl Pulse {
         match taken {
             true => self.blocked_since.store(0, Relaxed),
             false => {
-                let (now, order) = (self.now(), Relaxed);
+                let (now, order) = (self.millis(Instant::now()), Relaxed);
                 // It is blocked already, and longer.
                 let _ = self.blocked_since.compare_exchange(0, now, order, order);
             }

@@ -50,7 +50,7 @@ pub(super) fn error(status: StatusCode, entry: Box<Entry>) -> Response<Download>
     let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
     let page = match is_bodiless {
         true => Bytes::new(),
-        false => page(status, &entry.id),
+        false => page(status, entry.id()),
     };
     let mut response = whole(status, page, entry);
     let fields = response.headers_mut();

@@ -44,7 +44,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let (parts, body) = request.into_parts();
         // From here on the request is over when this is dropped, wherever it is then.
         let mut entry = Entry::new(&visitor, &parts);
-        let source = Source::new(body, visitor.active.config.max_body);
+        let source = Source::new(body, visitor.active.config.max_body, entry.started);
         entry.source = Some(Arc::clone(&source));
         if visitor.http2 {
             entry.watch = Some(Watch::begin());
@@ -74,7 +74,7 @@ async fn answer(
         Ok(asked) => asked,
         Err(fault) => {
             entry.fault = Some("ambiguous");
-            tracing::debug!(id = entry.id, "{fault}");
+            tracing::debug!(id = entry.id(), "{fault}");
             return respond::last_error(status(fault.status()), entry);
         }
     };

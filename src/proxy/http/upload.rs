@@ -63,8 +63,8 @@ pub(super) enum UploadFault {
 }
 
 impl Source {
-    /// `limit`: how long it may be.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>) -> Arc<Self> {
+    /// `limit`: how long it may be; `begun`: when the request came.
+    pub(super) fn new(incoming: Incoming, limit: Option<u64>, begun: Instant) -> Arc<Self> {
         let empty = incoming.is_end_stream();
         Arc::new(Self(Mutex::new(State {
             incoming: Some(incoming).filter(|_| !empty),
@@ -73,7 +73,7 @@ impl Source {
             touched: false,
             fault: None,
             gate: None,
-            moved: Instant::now(),
+            moved: begun,
         })))
     }
 

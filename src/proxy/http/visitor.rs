@@ -11,6 +11,7 @@ use crate::proxy::http::tunnel::Tunnel;
 use crate::proxy::report::Report;
 use crate::proxy::session::Active;
 use crate::tls::{Chosen, Negotiated};
+use crate::wire::http::{Manner, Sender};
 
 /// Connections to servers that one client may have for itself.
 const OWN_LINKS: usize = 16;
@@ -26,6 +27,8 @@ pub(in crate::proxy) struct Visitor {
     pub(super) http2: bool,
     /// Whether it is believed about those on whose behalf it asks.
     pub(super) trusted: bool,
+    /// What servers are told of it.
+    pub(super) sender: Sender,
     /// Whether it is served at all.
     pub(super) allowed: bool,
     chosen: Option<Chosen>,
@@ -39,14 +42,20 @@ pub(in crate::proxy) struct Visitor {
 impl Visitor {
     pub(in crate::proxy) fn new(active: Arc<Active>, report: &Report, local: SocketAddr) -> Self {
         let client = report.client.ip();
-        let trusted = active.config.trusted_proxies.iter();
+        let mut networks = active.config.trusted_proxies.iter();
+        let manner = Manner {
+            trusted: networks.any(|network| network.contains(client)),
+            https: report.negotiated.is_some(),
+            http2: report.negotiated.and_then(|tls| tls.alpn) == Some(b"h2"),
+        };
         Self {
-            trusted: { trusted }.any(|network| network.contains(client)),
+            trusted: manner.trusted,
+            sender: Sender::new(client, local.port(), manner),
             allowed: active.config.allows(client),
             client: report.client,
             local,
             server_name: report.server_name.clone(),
-            http2: report.negotiated.and_then(|tls| tls.alpn) == Some(b"h2"),
+            http2: manner.http2,
             tls: report.negotiated,
             chosen: report.chosen.clone(),
             pulse: Pulse::new(),

@@ -348,7 +348,7 @@ impl Upstream {
         }
     }
 
-    /// Of the servers not tried yet, one that is not to be avoided, and of these the one that
+    /// Of the servers not `tried` yet (none of those that it says nothing of), one that is not to be avoided, and of these the one that
     /// `balance` says; among equals the first. `now` is counted from `since`.
     fn choose(
         &self,
@@ -366,11 +366,11 @@ impl Upstream {
             let probed = self.config.health_interval.is_some();
             (server.is_avoided(asked, probed, now), order)
         };
-        let servers = self.servers.iter().enumerate().zip(tried);
+        let servers = self.servers.iter().enumerate();
         servers
-            .filter(|(_, tried)| !**tried)
-            .min_by_key(|((_, server), _)| cost(server))
-            .map(|((n, _), _)| n)
+            .filter(|(n, _)| tried.get(*n) != Some(&true))
+            .min_by_key(|(_, server)| cost(server))
+            .map(|(n, _)| n)
     }
 }
 

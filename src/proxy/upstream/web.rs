@@ -1,15 +1,15 @@
 //! Web servers: which one a request goes to, on a connection that is there or on a new one.
 
 use std::borrow::Cow;
-use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::ClientAddress;
+use crate::config::{ClientAddress, Protocol};
 use crate::proxy::http::Link;
+use crate::proxy::upstream::health::Asked;
 use crate::proxy::upstream::page::host_of;
 use crate::proxy::upstream::{Lease, Request, Upstream};
 
@@ -45,6 +45,37 @@ impl Unreachable {
 }
 
 impl Upstream {
+    /// A connection that waits for a request at the server that `balance` names, if there is one.
+    pub(in crate::proxy) fn waiting(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        client: IpAddr,
+    ) -> Option<(Link, Lease)> {
+        if self.tells_by_connection() {
+            return None;
+        }
+        let n = match &*self.servers {
+            [_] => 0,
+            _ => {
+                let asked = Asked::Spoken(protocol);
+                self.choose(&[], asked, Some(client), self.since.elapsed())?
+            }
+        };
+        self.take_waiting(n)
+    }
+
+    /// A connection that waits for a request at a server.
+    fn take_waiting(self: &Arc<Self>, n: usize) -> Option<(Link, Lease)> {
+        // Counted from here on, so that the next request sees this one.
+        let lease = self.lease(n);
+        let idle = &self.servers[n].idle;
+        let link = std::iter::from_fn(|| idle.take()).find_map(|mut link| {
+            let is_ready = link.is_ready();
+            is_ready.then_some(link)
+        })?;
+        Some((link, lease))
+    }
+
     /// A connection to the server that `balance` names, or to the next one if that fails.
     pub(in crate::proxy) async fn ask(
         self: &Arc<Self>,
@@ -64,14 +95,11 @@ impl Upstream {
                 *slot = true;
             }
             let server = &self.servers[n];
-            if !asking.fresh && !self.tells_by_connection() {
-                // Counted from here on, so that the next request sees this one.
-                let lease = self.lease(n);
-                while let Some(mut link) = server.idle.take() {
-                    if poll_fn(|cx| Poll::Ready(link.is_ready(cx))).await {
-                        return Ok((link, lease));
-                    }
-                }
+            if !asking.fresh
+                && !self.tells_by_connection()
+                && let Some(waiting) = self.take_waiting(n)
+            {
+                return Ok(waiting);
             }
             let was_down = server.health.is_down(asked);
             let probed = self.config.health_interval.is_some();

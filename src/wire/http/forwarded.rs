@@ -1,6 +1,5 @@
 //! The fields of a request as they go to the server: what passes, and what is said of the client.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use hyper::header::{
@@ -17,40 +16,89 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How many fields are added at the most, but for those that say how long the body is.
+const ADDED: usize = 12;
+
 const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
-/// Who sends a request, and how it came.
+/// Who sends requests on a connection, and how they come, in the words of the fields.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    address: HeaderValue,
+    /// The same as Forwarded has it (RFC 7239 section 6).
+    node: String,
+    port: HeaderValue,
+    trusted: bool,
+    https: bool,
+    http2: bool,
+}
+
+/// How a client sends its requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Sender<'a> {
-    /// The client: whoever speaks with us.
-    pub address: IpAddr,
+pub struct Manner {
     /// Whether what it says of others is believed.
     pub trusted: bool,
     /// Whether it came by TLS.
     pub https: bool,
     /// Whether it came by HTTP/2.
     pub http2: bool,
-    /// The host as it was asked for, with its port if one was said.
-    pub host: &'a str,
-    /// The port it came to.
-    pub port: u16,
-    /// The number of the request; a trusted sender's own is kept.
-    pub id: &'a str,
+}
+
+impl Sender {
+    /// `address`: whoever speaks with us; `port`: the one it came to.
+    pub fn new(address: IpAddr, port: u16, manner: Manner) -> Self {
+        let text = address.to_string();
+        Self {
+            node: match address {
+                IpAddr::V4(_) => format!("for={text}"),
+                IpAddr::V6(_) => format!("for=\"[{text}]\""),
+            },
+            // An address is a value.
+            address: HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")),
+            port: port.into(),
+            trusted: manner.trusted,
+            https: manner.https,
+            http2: manner.http2,
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+}
+
+/// What is said of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The host as it was asked for, with its port if one was said; empty if none was.
+    pub host: &'a HeaderValue,
+    /// Its number; a trusted sender's own is kept.
+    pub id: &'a HeaderValue,
 }
 
 /// The fields that go to the server, all but those that say how long the body is. `host`: what
 /// the server is called, where that is not what was asked for.
-pub fn for_server(received: &HeaderMap, sender: &Sender<'_>, host: Option<&str>) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(received.len() + 10);
-    let named = named(received);
-    let host = host.unwrap_or(sender.host);
-    insert(&mut fields, HOST, host);
+pub fn for_server(
+    received: &HeaderMap,
+    sender: &Sender,
+    told: Told<'_>,
+    host: Option<HeaderValue>,
+) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(received.len() + ADDED);
+    // Most requests have nothing of what a connection is told.
+    let named = match received.contains_key(CONNECTION) {
+        true => named(received),
+        false => Vec::new(),
+    };
+    fields.insert(HOST, host.unwrap_or_else(|| told.host.clone()));
+    let (mut cookies, mut te) = (0, false);
     for (name, value) in received {
         let is_named = || {
             named
                 .iter()
                 .any(|it| it.eq_ignore_ascii_case(name.as_str()))
         };
+        te |= *name == TE;
         if *name == HOST
             || *name == CONTENT_LENGTH
             || *name == EARLY_DATA
@@ -60,20 +108,24 @@ pub fn for_server(received: &HeaderMap, sender: &Sender<'_>, host: Option<&str>)
         {
             continue;
         }
+        cookies += usize::from(*name == COOKIE);
         fields.append(name, trimmed(value));
     }
-    if sender.http2 {
+    if sender.http2 && cookies > 1 {
         join_cookies(&mut fields);
     }
-    if with_trailers(received) {
+    if te && with_trailers(received) {
         fields.insert(TE, HeaderValue::from_static("trailers"));
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if let Some(upgrade) = passed_upgrade(received).filter(|_| !sender.http2) {
+    if !sender.http2
+        && !named.is_empty()
+        && let Some(upgrade) = passed_upgrade(received)
+    {
         fields.insert(UPGRADE, upgrade);
         fields.append(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    tell(&mut fields, sender);
+    tell(&mut fields, sender, told);
     fields
 }
 
@@ -137,65 +189,72 @@ fn is_of_client(name: &HeaderName) -> bool {
 }
 
 /// Sets what is said of the client, behind what a trusted sender has said of others.
-fn tell(fields: &mut HeaderMap, sender: &Sender<'_>) {
-    let address = sender.address.to_string();
-    append_to_list(fields, X_FORWARDED_FOR, &address);
-    let scheme = if sender.https { "https" } else { "http" };
-    let port = sender.port.to_string();
-    for (name, value) in [
-        (X_FORWARDED_PROTO, scheme),
-        (X_FORWARDED_HOST, sender.host),
-        (X_FORWARDED_PORT, &port),
-        (X_REAL_IP, &address),
-        (X_REQUEST_ID, sender.id),
-    ] {
-        if !value.is_empty() && !fields.contains_key(&name) {
-            insert(fields, name, value);
-        }
-    }
-    let mut element = String::with_capacity(64);
-    let bare = |host: &str| host.bytes().all(|byte| byte != b':' && byte != b'[');
-    let _ = match sender.address {
-        IpAddr::V4(address) => write!(element, "for={address}"),
-        IpAddr::V6(address) => write!(element, "for=\"[{address}]\""),
+fn tell(fields: &mut HeaderMap, sender: &Sender, told: Told<'_>) {
+    let mut list = |name, value| match sender.trusted {
+        true => append_to_list(fields, name, value),
+        // What was said there is gone already.
+        false => drop(fields.insert(name, value)),
     };
-    let _ = match sender.host {
-        "" => Ok(()),
-        host if bare(host) => write!(element, ";host={host}"),
-        host => write!(element, ";host=\"{host}\""),
-    };
-    let _ = write!(element, ";proto={scheme}");
-    append_to_list(fields, FORWARDED, &element);
+    list(X_FORWARDED_FOR, sender.address.clone());
+    list(FORWARDED, element(sender, told.host));
     let via = if sender.http2 {
         "2 gatepost"
     } else {
         "1.1 gatepost"
     };
-    append_to_list(fields, VIA, via);
+    list(VIA, HeaderValue::from_static(via));
+    for (name, value) in [
+        (
+            X_FORWARDED_PROTO,
+            &HeaderValue::from_static(sender.scheme()),
+        ),
+        (X_FORWARDED_HOST, told.host),
+        (X_FORWARDED_PORT, &sender.port),
+        (X_REAL_IP, &sender.address),
+        (X_REQUEST_ID, told.id),
+    ] {
+        if !value.is_empty() && !(sender.trusted && fields.contains_key(&name)) {
+            fields.insert(name, value.clone());
+        }
+    }
+}
+
+/// The sender as an element of Forwarded (RFC 7239 section 4).
+fn element(sender: &Sender, host: &HeaderValue) -> HeaderValue {
+    let bare = host
+        .as_bytes()
+        .iter()
+        .all(|byte| !matches!(byte, b':' | b'['));
+    let quote: &[u8] = if bare { b"" } else { b"\"" };
+    let mut element = Vec::with_capacity(sender.node.len() + host.len() + 24);
+    element.extend_from_slice(sender.node.as_bytes());
+    if !host.is_empty() {
+        for part in [b";host=", quote, host.as_bytes(), quote] {
+            element.extend_from_slice(part);
+        }
+    }
+    element.extend_from_slice(b";proto=");
+    element.extend_from_slice(sender.scheme().as_bytes());
+    // All of it are values, and remain so side by side.
+    HeaderValue::try_from(element).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
 /// Adds a member behind those of all lines of the field, in one line: applications look at one.
-fn append_to_list(fields: &mut HeaderMap, name: HeaderName, member: &str) {
+fn append_to_list(fields: &mut HeaderMap, name: HeaderName, member: HeaderValue) {
     let mut list = Vec::new();
     for line in fields.get_all(&name) {
         list.extend_from_slice(line.as_bytes());
         list.extend_from_slice(b", ");
     }
-    match list.as_slice() {
-        [] => insert(fields, name, member),
+    let all = match list.as_slice() {
+        [] => Ok(member),
         _ => {
             list.extend_from_slice(member.as_bytes());
-            if let Ok(value) = HeaderValue::from_bytes(&list) {
-                fields.insert(name, value);
-            }
+            HeaderValue::try_from(list)
         }
-    }
-}
-
-/// Sets a field to what is made of an address, a host or a number of ours, and is a value.
-fn insert(fields: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        fields.insert(name, value);
+    };
+    if let Ok(all) = all {
+        fields.insert(name, all);
     }
 }
 
@@ -215,16 +274,23 @@ mod tests {
     use super::super::fields::fields;
     use super::*;
 
-    fn sender(trusted: bool) -> Sender<'static> {
-        Sender {
-            address: [192, 0, 2, 1].into(),
-            trusted,
-            https: true,
-            http2: false,
-            host: "mail.example.com",
-            port: 443,
-            id: "0123",
-        }
+    const BY_HTTP1: Manner = Manner {
+        trusted: false,
+        https: true,
+        http2: false,
+    };
+
+    fn by(manner: Manner) -> Sender {
+        Sender::new([192, 0, 2, 1].into(), 443, manner)
+    }
+
+    /// What the server hears of a request for `host`.
+    fn heard(received: &HeaderMap, sender: &Sender, host: &'static str) -> HeaderMap {
+        let told = Told {
+            host: &HeaderValue::from_static(host),
+            id: &HeaderValue::from_static("0123"),
+        };
+        for_server(received, sender, told, None)
     }
 
     const TOLD: [(&str, &str); 8] = [
@@ -267,7 +333,8 @@ mod tests {
             ("cookie", "a=1"),
             ("x-forward", "kept"),
         ]));
-        assert_eq!(for_server(&received, &sender(false), None), expected);
+        let found = heard(&received, &by(BY_HTTP1), "mail.example.com");
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -281,7 +348,11 @@ mod tests {
             ("via", "1.1 other"),
             ("x-request-id", "theirs"),
         ]);
-        let found = for_server(&received, &sender(true), None);
+        let trusted = by(Manner {
+            trusted: true,
+            ..BY_HTTP1
+        });
+        let found = heard(&received, &trusted, "mail.example.com");
         for (name, value) in [
             ("x-forwarded-for", "198.51.100.1, 198.51.100.2, 192.0.2.1"),
             ("x-forwarded-proto", "http"),
@@ -322,20 +393,25 @@ mod tests {
             ("connection", "te"),
             ("trailer", "x-sum"),
         ]));
-        let found = for_server(&received, &sender(false), Some("inner.example.com"));
+        let told = Told {
+            host: &HeaderValue::from_static("mail.example.com"),
+            id: &HeaderValue::from_static("0123"),
+        };
+        let own = HeaderValue::from_static("inner.example.com");
+        let found = for_server(&received, &by(BY_HTTP1), told, Some(own));
         assert_eq!(found, expected);
     }
 
     #[test]
     fn an_ipv6_client_and_a_host_with_a_port_are_quoted() {
-        let sender = Sender {
-            address: [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
-            host: "mail.example.com:8443",
-            http2: true,
+        let address = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into();
+        let manner = Manner {
+            trusted: false,
             https: false,
-            ..sender(false)
+            http2: true,
         };
-        let found = for_server(&HeaderMap::new(), &sender, None);
+        let sender = Sender::new(address, 443, manner);
+        let found = heard(&HeaderMap::new(), &sender, "mail.example.com:8443");
         assert_eq!(
             found["forwarded"],
             "for=\"[2001:db8::1]\";host=\"mail.example.com:8443\";proto=http"
@@ -352,11 +428,11 @@ mod tests {
             ("cookie", "b=2; c=3"),
             ("cookie", "d=4"),
         ]);
-        let http2 = Sender {
+        let http2 = by(Manner {
             http2: true,
-            ..sender(false)
-        };
-        let found = for_server(&received, &http2, None);
+            ..BY_HTTP1
+        });
+        let found = heard(&received, &http2, "mail.example.com");
         let cookies: Vec<_> = found.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
         assert_eq!(found["x"], "1");

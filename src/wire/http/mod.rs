@@ -14,6 +14,6 @@ pub use authority::Authority;
 pub use fields::{
     PERSISTENT, connection_based, for_client, is_upgrade, list_has, server_upgrades, with_trailers,
 };
-pub use forwarded::{Sender, for_server, trailers_for_server};
+pub use forwarded::{Manner, Sender, Told, for_server, trailers_for_server};
 pub use path::{is_beneath, masked, normal_path, origin_form};
 pub use request::{Asked, Fault, MAX_FIELDS, MAX_HEADER, examine};
