@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use hashbrown::DefaultHashBuilder;
-use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use hyper::header::{HOST, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 use hyper::{Method, Uri};
@@ -35,22 +34,44 @@ pub(super) struct Entry {
     pub(super) started: Instant,
     id: HeaderValue,
     pub(super) method: Method,
-    uri: Uri,
-    version: Version,
-    fields: [Option<HeaderValue>; 3],
+    /// What the line shows of it, if there is to be one.
+    shown: Option<Shown>,
     pub(super) status: u16,
     /// Bytes of the body that went to the client.
     pub(super) sent: u64,
     /// Bytes that came from it in another protocol.
     pub(super) received: u64,
     /// The body that came from it.
-    pub(super) source: Option<Arc<Source>>,
+    pub(super) source: Option<Source>,
     pub(super) route: Option<Arc<RouteMetrics>>,
     served: Option<Served>,
     /// What went wrong, in a bounded word.
     pub(super) fault: Option<&'static str>,
     /// HTTP/2: whether the client takes what it is sent.
     pub(super) watch: Option<Arc<Watch>>,
+}
+
+/// What the line of a request shows of its header.
+#[derive(Debug)]
+struct Shown {
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
+}
+
+impl Shown {
+    fn of(request: &Parts) -> Self {
+        let field = |name| request.headers.get(name).cloned();
+        Self {
+            uri: request.uri.clone(),
+            version: request.version,
+            host: field(HOST),
+            referer: field(REFERER),
+            agent: field(USER_AGENT),
+        }
+    }
 }
 
 /// The server that a request went to.
@@ -68,29 +89,27 @@ fn new_id() -> HeaderValue {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let keys = KEYS.get_or_init(|| [DefaultHashBuilder::default(), DefaultHashBuilder::default()]);
     let count = COUNT.fetch_add(1, Relaxed);
-    let mut digits = [0; 32];
-    for (digits, key) in digits.chunks_exact_mut(16).zip(keys) {
-        HEXLOWER.encode_mut(&key.hash_one(count).to_be_bytes(), digits);
+    let [high, low] = keys.each_ref().map(|key| u128::from(key.hash_one(count)));
+    let (number, mut digits) = (high << 64 | low, [0; 32]);
+    for (n, digit) in digits.iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * n)) as usize % 16];
     }
     HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-"))
 }
 
 impl Entry {
     pub(super) fn new(visitor: &Arc<Visitor>, request: &Parts) -> Box<Self> {
-        let theirs = request
-            .headers
-            .get(X_REQUEST_ID)
-            .filter(|_| visitor.trusted);
+        let theirs = match visitor.trusted {
+            true => request.headers.get(X_REQUEST_ID),
+            false => None,
+        };
         let theirs = theirs.filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
         let theirs = theirs.filter(|id| id.to_str().is_ok()).cloned();
-        let field = |headers: &HeaderMap, name| headers.get(name).cloned();
         Box::new(Self {
             started: Instant::now(),
             id: theirs.unwrap_or_else(new_id),
             method: request.method.clone(),
-            uri: request.uri.clone(),
-            version: request.version,
-            fields: [HOST, REFERER, USER_AGENT].map(|name| field(&request.headers, name)),
+            shown: visitor.active.access.then(|| Shown::of(request)),
             status: GONE,
             sent: 0,
             received: 0,
@@ -157,23 +176,20 @@ impl Entry {
         now
     }
 
-    fn write(&self, seconds: f64) {
-        let target = self
-            .uri
-            .path_and_query()
-            .map_or("*", |target| target.as_str());
-        let [host, referer, agent] = &self.fields;
-        let [referer, agent] = [referer, agent].map(text);
-        let host = match self.uri.authority() {
+    fn write(&self, shown: &Shown, seconds: f64) {
+        let target = shown.uri.path_and_query();
+        let target = target.map_or("*", |target| target.as_str());
+        let [referer, agent] = [&shown.referer, &shown.agent].map(text);
+        let host = match shown.uri.authority() {
             Some(authority) => Some(authority.as_str()),
-            None => text(host),
+            None => text(&shown.host),
         };
         let (method, path, protocol) = match self.fault {
             Some("malformed") => (None, None, None),
             _ => (
                 Some(self.method.as_str()),
                 Some(masked(target)),
-                Some(protocol(self.version)),
+                Some(protocol(shown.version)),
             ),
         };
         let served = self.served.as_ref();
@@ -189,7 +205,7 @@ impl Entry {
             protocol,
             status = self.status,
             bytes = self.sent,
-            bytes_up = self.received + self.source.as_ref().map_or(0, |source| source.bytes()),
+            bytes_up = self.received + self.source.as_ref().map_or(0, Source::bytes),
             seconds,
             upstream = served.map(|served| &*served.upstream.config().name),
             server,
@@ -230,8 +246,8 @@ impl Drop for Entry {
             let route = self.route.as_ref().unwrap_or(&routes.unrouted);
             route.request(self.status, seconds);
         }
-        if active.access {
-            self.write(seconds);
+        if let Some(shown) = &self.shown {
+            self.write(shown, seconds);
         }
         if let Some(source) = &self.source
             && self.visitor.http2

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::proxy::Upstream;
 use crate::proxy::http::access::Entry;
 use crate::proxy::http::link::Link;
 use crate::proxy::http::upload::Source;
@@ -38,7 +37,7 @@ pub(super) enum Download {
 pub(super) struct Streaming {
     pub(super) incoming: Incoming,
     pub(super) link: Borrowed,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Source,
     pub(super) idle: IdleLimit,
     /// Why it ends, and when: what came before goes out first.
     pub(super) ending: Option<(DownloadFault, Pin<Box<Sleep>>)>,
@@ -49,7 +48,6 @@ pub(super) struct Streaming {
 #[derive(Debug)]
 pub(super) struct Borrowed {
     link: Option<Link>,
-    upstream: Arc<Upstream>,
     visitor: Arc<Visitor>,
     /// Bytes before this request, received and sent.
     before: (u64, u64),
@@ -93,11 +91,12 @@ impl IdleLimit {
 
     /// Ready if nothing has moved for too long: not here, and not before `elsewhere` either. The
     /// connection wakes whoever has polled it.
-    pub(super) fn poll(&mut self, link: &mut Borrowed, elsewhere: Instant) -> Poll<()> {
+    pub(super) fn poll(&mut self, link: &mut Borrowed, elsewhere: Option<Instant>) -> Poll<()> {
         if std::mem::take(&mut self.touched) {
             self.moved = Instant::now();
         }
-        let deadline = self.moved.max(elsewhere) + self.limit;
+        let moved = elsewhere.map_or(self.moved, |elsewhere| elsewhere.max(self.moved));
+        let deadline = moved + self.limit;
         let Some(link) = &mut link.link else {
             // Nothing would wake anybody any more.
             return Poll::Ready(());
@@ -112,17 +111,11 @@ impl IdleLimit {
 }
 
 impl Borrowed {
-    pub(super) fn new(
-        link: Link,
-        lease: Lease,
-        upstream: &Arc<Upstream>,
-        visitor: &Arc<Visitor>,
-    ) -> Self {
+    pub(super) fn new(link: Link, lease: Lease, visitor: &Arc<Visitor>) -> Self {
         let traffic = link.traffic();
         Self {
             before: (traffic.received.load(Relaxed), traffic.sent.load(Relaxed)),
             link: Some(link),
-            upstream: Arc::clone(upstream),
             visitor: Arc::clone(visitor),
             lease: Some(lease),
         }
@@ -134,7 +127,7 @@ impl Borrowed {
     }
 
     /// Moves what there is to move; ready when nothing more will.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         match &mut self.link {
             Some(link) => link.poll(cx).map(|_| ()),
             None => Poll::Ready(()),
@@ -169,14 +162,16 @@ impl Borrowed {
     pub(super) fn give_back(&mut self) {
         let is_ready = self.link.as_mut().is_some_and(Link::is_ready);
         self.count();
-        self.lease = None;
-        let Some(mut link) = self.link.take().filter(|_| is_ready) else {
+        let (Some(mut link), Some(lease)) = (self.link.take(), self.lease.take()) else {
             return;
         };
+        if !is_ready {
+            return;
+        }
         link.reused = true;
         match link.bound {
-            true => self.visitor.keep_own(&self.upstream, link),
-            false => self.upstream.keep(link),
+            true => self.visitor.keep_own(lease.upstream(), link),
+            false => lease.upstream().keep(link),
         }
     }
 

@@ -44,21 +44,18 @@ pub(super) struct Forward<'a> {
     pub(super) websocket: bool,
 }
 
-/// What came of asking one server.
-enum Outcome {
-    Answered(Box<(Response<Incoming>, Borrowed)>),
+/// Why a server gave no answer.
+enum Missed {
     /// Nothing came for too long.
     Late,
     /// The connection failed. `untouched`: nothing of the request can have been processed.
-    Failed {
-        untouched: bool,
-    },
+    Failed { untouched: bool },
 }
 
 /// Asks a server, and once more on a fresh connection where that is safe.
 pub(super) async fn forward(
     request: Forward<'_>,
-    source: Arc<Source>,
+    source: Source,
     upgrade: Option<OnUpgrade>,
     mut entry: Box<Entry>,
 ) -> Response<Download> {
@@ -70,7 +67,7 @@ pub(super) async fn forward(
     let mut again = false;
     loop {
         let waiting = if again { None } else { request.waiting() };
-        let borrowed = match waiting {
+        let mut borrowed = match waiting {
             Some(borrowed) => borrowed,
             // In a box of its own, which is gone while the answer is waited for: that may take an
             // hour.
@@ -82,7 +79,7 @@ pub(super) async fn forward(
         entry.asks_server(borrowed.server());
         match request
             .ask(
-                borrowed,
+                &mut borrowed,
                 &source,
                 handshake.as_ref(),
                 entry.id_field(),
@@ -90,8 +87,7 @@ pub(super) async fn forward(
             )
             .await
         {
-            Outcome::Answered(answered) => {
-                let (response, borrowed) = *answered;
+            Ok(response) => {
                 let taken = Taken {
                     source,
                     handshake,
@@ -99,9 +95,9 @@ pub(super) async fn forward(
                 };
                 return request.answered(response, borrowed, taken, entry);
             }
-            Outcome::Failed { untouched: true } if !again => again = true,
-            Outcome::Late => return respond::last_error(StatusCode::GATEWAY_TIMEOUT, entry),
-            Outcome::Failed { .. } => {
+            Err(Missed::Failed { untouched: true }) if !again => again = true,
+            Err(Missed::Late) => return respond::last_error(StatusCode::GATEWAY_TIMEOUT, entry),
+            Err(Missed::Failed { .. }) => {
                 return match source.fault() {
                     Some(UploadFault::TooLarge) => {
                         respond::last_error(StatusCode::PAYLOAD_TOO_LARGE, entry)
@@ -118,7 +114,7 @@ pub(super) async fn forward(
 
 /// What belongs to a request until it is answered.
 struct Taken {
-    source: Arc<Source>,
+    source: Source,
     handshake: Option<Handshake>,
     upgrade: Option<OnUpgrade>,
 }
@@ -141,7 +137,7 @@ impl Forward<'_> {
             None if connection_based(&self.parts.headers) => return None,
             None => upstream.waiting(visitor.active.config.protocol, visitor.client.ip())?,
         };
-        Some(Borrowed::new(link, lease, upstream, visitor))
+        Some(Borrowed::new(link, lease, visitor))
     }
 
     /// Any connection to a server; the status for the client if there is none.
@@ -181,54 +177,53 @@ impl Forward<'_> {
             StatusCode::from_u16(unreachable.status()).unwrap_or(StatusCode::BAD_GATEWAY)
         })?;
         link.bound |= bound;
-        Ok(Borrowed::new(link, lease, upstream, visitor))
+        Ok(Borrowed::new(link, lease, visitor))
     }
 
     /// Sends the request, and waits for the beginning of the answer.
     async fn ask(
         &self,
-        mut borrowed: Borrowed,
-        source: &Arc<Source>,
+        borrowed: &mut Borrowed,
+        source: &Source,
         handshake: Option<&Handshake>,
         id: &HeaderValue,
         asked_at: Instant,
-    ) -> Outcome {
+    ) -> Result<Response<Incoming>, Missed> {
         let mut request = self.request(source, handshake, id, borrowed.server());
         let passes = !self.visitor.http2 && self.parts.version == Version::HTTP_11;
         if passes || self.asked.expects_continue {
             interim::listen(&mut request, source, self.visitor, passes);
         }
         let Some(link) = borrowed.link() else {
-            return Outcome::Failed { untouched: true };
+            return Err(Missed::Failed { untouched: true });
         };
         let reused = link.reused;
         let mut answer = pin!(link.send(request));
         let idle_timeout = self.visitor.active.config.idle_timeout;
         let mut idle = IdleLimit::new(idle_timeout, asked_at);
         let answered = poll_fn(|cx| {
-            borrowed.hush();
             let over = borrowed.poll(cx).is_ready();
             // It comes by the poll of the connection, and by nothing else.
             let mut quietly = Context::from_waker(Waker::noop());
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut quietly) {
                 return Poll::Ready(Some(answer));
             }
-            match over || idle.poll(&mut borrowed, source.moved()).is_ready() {
+            match over || idle.poll(borrowed, source.moved()).is_ready() {
                 true => Poll::Ready(None),
                 false => Poll::Pending,
             }
         })
         .await;
         match answered {
-            Some(Ok(response)) => Outcome::Answered(Box::new((response, borrowed))),
-            None if !borrowed.is_over() => Outcome::Late,
+            Some(Ok(response)) => Ok(response),
+            None if !borrowed.is_over() => Err(Missed::Late),
             failed => {
                 if let Some(Err(error)) = failed {
                     tracing::debug!(?id, %error, "the server gave no answer");
                 }
                 let silent = !borrowed.has_answered() && source.is_whole();
                 let untouched = silent && (reused || self.parts.method.is_idempotent());
-                Outcome::Failed { untouched }
+                Err(Missed::Failed { untouched })
             }
         }
     }
@@ -236,7 +231,7 @@ impl Forward<'_> {
     /// The request as it goes to the server.
     fn request(
         &self,
-        source: &Arc<Source>,
+        source: &Source,
         handshake: Option<&Handshake>,
         id: &HeaderValue,
         server: usize,
@@ -387,9 +382,12 @@ fn frame(fields: &mut HeaderMap, method: &Method, upload: &Upload) {
 fn unframe(head: &mut response::Parts) {
     let coded = head.headers.contains_key(TRANSFER_ENCODING);
     for_client(&mut head.headers);
+    if coded {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     // hyper has found them to agree.
-    let length = head.headers.remove(CONTENT_LENGTH).filter(|_| !coded);
-    if let Some(length) = length {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         head.headers.insert(CONTENT_LENGTH, length);
     }
     head.version = Version::HTTP_11;

@@ -16,11 +16,11 @@ use crate::wire::http::for_client;
 /// Passes on what the server says before its answer. `passes`: whether the client can hear it.
 pub(super) fn listen(
     request: &mut Request<Upload>,
-    source: &Arc<Source>,
+    source: &Source,
     visitor: &Arc<Visitor>,
     passes: bool,
 ) {
-    let (source, visitor) = (Arc::clone(source), Arc::clone(visitor));
+    let (source, visitor) = (source.clone(), Arc::clone(visitor));
     on_informational(request, move |interim| {
         let status = interim.status();
         if status == StatusCode::CONTINUE {

@@ -159,7 +159,7 @@ impl Link {
     }
 
     /// Moves what there is to move; ready when nothing more will.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<hyper::Result<()>> {
         self.bell.wait(cx.waker());
         self.poll_connection()
     }

@@ -40,12 +40,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         let visitor = Arc::clone(&self.visitor);
         visitor.pulse.request();
         let mut request = request;
-        let upgrade = visitor.http2.then(|| hyper::upgrade::on(&mut request));
+        let connects = visitor.http2 && *request.method() == Method::CONNECT;
+        let upgrade = connects.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
+        let parts = Box::new(parts);
         // From here on the request is over when this is dropped, wherever it is then.
         let mut entry = Entry::new(&visitor, &parts);
         let source = Source::new(body, visitor.active.config.max_body, entry.started);
-        entry.source = Some(Arc::clone(&source));
+        entry.source = Some(source.clone());
         if visitor.http2 {
             entry.watch = Some(Watch::begin());
         }
@@ -62,8 +64,8 @@ fn is_websocket(request: &Parts) -> bool {
 async fn answer(
     visitor: Arc<Visitor>,
     mut entry: Box<Entry>,
-    parts: Parts,
-    source: Arc<Source>,
+    parts: Box<Parts>,
+    source: Source,
     upgrade: Option<OnUpgrade>,
 ) -> Response<Download> {
     let websocket = is_websocket(&parts);
@@ -81,8 +83,9 @@ async fn answer(
     if !visitor.allowed {
         return respond::last_error(StatusCode::FORBIDDEN, entry);
     }
-    let host = asked.authority.and_then(|it| DnsName::parse(it.host).ok());
-    if asked.authority.is_some() && !visitor.covers(host.as_ref()) {
+    let host = asked.authority.and_then(|it| visitor.name(it.host));
+    let host = host.as_deref();
+    if asked.authority.is_some() && !visitor.covers(host) {
         return respond::error(StatusCode::MISDIRECTED_REQUEST, entry);
     }
     let path = match parts.uri.path() {
@@ -94,11 +97,11 @@ async fn answer(
     };
     let assumed = visitor.active.config.hostname.as_ref();
     let name = match asked.authority {
-        Some(_) => host.as_ref(),
+        Some(_) => host,
         None => assumed,
     };
     let routes = visitor.active.web.as_ref();
-    let Some(route) = routes.and_then(|routes| routes.find(name, &path)).cloned() else {
+    let Some(route) = routes.and_then(|routes| routes.find(name, &path)) else {
         let status = match visitor.https() {
             true => StatusCode::MISDIRECTED_REQUEST,
             false => StatusCode::NOT_FOUND,

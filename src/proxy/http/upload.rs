@@ -1,7 +1,7 @@
 //! The body of a request on its way to the server.
 //!
 //! Two hold on to it: hyper, which sends it, and the request, which may send it anew as long as
-//! nothing of it was taken, and which must know why it ended.
+//! nothing of it was taken, and which must know why it ended. Most requests have none.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,11 +25,11 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// What is sent of a body.
 #[derive(Debug)]
-pub(super) struct Upload(Arc<Source>);
+pub(super) struct Upload(Source);
 
-/// Where it comes from.
-#[derive(Debug)]
-pub(super) struct Source(Mutex<State>);
+/// Where it comes from; `None` if there is no body.
+#[derive(Clone, Debug)]
+pub(super) struct Source(Option<Arc<Mutex<State>>>);
 
 #[derive(Debug)]
 struct State {
@@ -64,31 +64,35 @@ pub(super) enum UploadFault {
 
 impl Source {
     /// `limit`: how long it may be; `begun`: when the request came.
-    pub(super) fn new(incoming: Incoming, limit: Option<u64>, begun: Instant) -> Arc<Self> {
-        let empty = incoming.is_end_stream();
-        Arc::new(Self(Mutex::new(State {
-            incoming: Some(incoming).filter(|_| !empty),
+    pub(super) fn new(incoming: Incoming, limit: Option<u64>, begun: Instant) -> Self {
+        if incoming.is_end_stream() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Mutex::new(State {
+            incoming: Some(incoming),
             room: limit.unwrap_or(u64::MAX),
             bytes: 0,
             touched: false,
             fault: None,
             gate: None,
             moved: begun,
-        })))
+        }))))
     }
 
     /// Holds it back until the server wants it.
     pub(super) fn wait_for_go_ahead(&self) {
-        self.state().gate = Some(Gate {
-            timer: Box::pin(sleep(GO_AHEAD)),
-            waker: None,
-        });
+        if let Some(mut state) = self.state() {
+            state.gate = Some(Gate {
+                timer: Box::pin(sleep(GO_AHEAD)),
+                waker: None,
+            });
+        }
     }
 
     /// Reads on what nobody wants, for a moment: a client of HTTP/2 that still sends when its
     /// stream is closed may never look at the answer that it has got.
     pub(super) fn drain(&self) {
-        let incoming = self.state().incoming.take();
+        let incoming = self.state().and_then(|mut state| state.incoming.take());
         let Some(mut incoming) = incoming.filter(|incoming| !incoming.is_end_stream()) else {
             return;
         };
@@ -98,38 +102,39 @@ impl Source {
         tokio::spawn(timeout(DRAIN, rest));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.0.as_deref()?;
+        Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What is to be sent of it.
-    pub(super) fn upload(self: &Arc<Self>) -> Upload {
-        Upload(Arc::clone(self))
+    pub(super) fn upload(&self) -> Upload {
+        Upload(self.clone())
     }
 
     /// Whether it can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
-        !self.state().touched
+        self.state().is_none_or(|state| !state.touched)
     }
 
     /// Why it ended before its end, if it did.
     pub(super) fn fault(&self) -> Option<UploadFault> {
-        self.state().fault
+        self.state()?.fault
     }
 
     /// Bytes of it that were sent.
     pub(super) fn bytes(&self) -> u64 {
-        self.state().bytes
+        self.state().map_or(0, |state| state.bytes)
     }
 
-    /// When something of it came last.
-    pub(super) fn moved(&self) -> Instant {
-        self.state().moved
+    /// When something of it came last, if there is one.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        self.state().map(|state| state.moved)
     }
 
     /// The server wants it.
     pub(super) fn go_ahead(&self) {
-        let gate = self.state().gate.take();
+        let gate = self.state().and_then(|mut state| state.gate.take());
         if let Some(waker) = gate.and_then(|gate| gate.waker) {
             waker.wake();
         }
@@ -144,7 +149,9 @@ impl Body for Upload {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let mut state = self.0.state();
+        let Some(mut state) = self.0.state() else {
+            return Poll::Ready(None);
+        };
         let state = &mut *state;
         if let Some(fault) = state.fault {
             return Poll::Ready(Some(Err(fault)));
@@ -180,12 +187,13 @@ impl Body for Upload {
 
     fn is_end_stream(&self) -> bool {
         let state = self.0.state();
-        state.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        let incoming = state.as_ref().and_then(|state| state.incoming.as_ref());
+        incoming.is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let state = self.0.state();
-        let incoming = state.incoming.as_ref();
+        let incoming = state.as_ref().and_then(|state| state.incoming.as_ref());
         incoming.map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }

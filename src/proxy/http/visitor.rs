@@ -70,6 +70,14 @@ impl Visitor {
         self.tls.is_some()
     }
 
+    /// A host as a name, if it is one: as a rule the one that the connection was begun for.
+    pub(super) fn name(&self, host: &str) -> Option<Arc<DnsName>> {
+        let known = self.server_name.as_ref();
+        let known = known.filter(|known| known.as_str().eq_ignore_ascii_case(host));
+        let parse = || DnsName::parse(host).ok().map(Arc::new);
+        known.cloned().or_else(parse)
+    }
+
     /// Whether a host may be asked for on this connection: one that its certificate is for, as
     /// clients share a connection among such hosts (RFC 9113 section 9.1.1). Where no certificate
     /// matched the name of the connection, that name itself; where there was none, any.

@@ -425,6 +425,11 @@ impl Server {
 }
 
 impl Lease {
+    /// Whose server it is.
+    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
     /// The server's address, as written in the configuration.
     pub(super) fn server(&self) -> &str {
         &self.upstream.servers[self.server].label

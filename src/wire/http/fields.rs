@@ -32,9 +32,12 @@ pub(super) fn members<'f>(
     fields: &'f HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'f str> {
-    let lines = fields.get_all(name).iter();
-    let lines = lines.filter_map(|line| line.to_str().ok());
-    let members = lines.flat_map(|line| line.split(','));
+    fields.get_all(name).iter().flat_map(members_of)
+}
+
+/// The members in one line.
+fn members_of(line: &HeaderValue) -> impl Iterator<Item = &str> {
+    let members = line.to_str().unwrap_or_default().split(',');
     members.map(str::trim).filter(|member| !member.is_empty())
 }
 
@@ -85,8 +88,10 @@ pub fn with_trailers(fields: &HeaderMap) -> bool {
 /// Whether a message belongs to an authentication that holds for a whole connection: another
 /// client on it would be that user (RFC 4559 section 6, [MS-NTHT]).
 pub fn connection_based(fields: &HeaderMap) -> bool {
-    [AUTHORIZATION, WWW_AUTHENTICATE].iter().any(|name| {
-        members(fields, name).any(|member| {
+    let is_telling = |name: &HeaderName| *name == AUTHORIZATION || *name == WWW_AUTHENTICATE;
+    let mut lines = fields.iter().filter(|(name, _)| is_telling(name));
+    lines.any(|(_, line)| {
+        members_of(line).any(|member| {
             let scheme = member.split(' ').next().unwrap_or(member);
             scheme.eq_ignore_ascii_case("ntlm") || scheme.eq_ignore_ascii_case("negotiate")
         })
@@ -100,26 +105,22 @@ pub(super) fn named(fields: &HeaderMap) -> Vec<&str> {
 
 /// Takes away what belongs to the server's connection from an answer.
 pub fn for_client(fields: &mut HeaderMap) {
-    if fields.contains_key(CONNECTION) {
-        let named: Vec<_> = named(fields)
-            .into_iter()
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            .collect();
-        for name in named {
-            fields.remove(name);
+    // One look at all of them: most answers have none of these.
+    let mut unfit = Vec::new();
+    for name in fields.keys() {
+        if *name == CONNECTION {
+            let named = named(fields);
+            let named = named
+                .into_iter()
+                .map(|name| HeaderName::from_bytes(name.as_bytes()));
+            unfit.extend(named.filter_map(Result::ok));
+        }
+        // Both of these are fields of requests.
+        if is_of_connection(name) && *name != PROXY_AUTHORIZATION && name != "proxy" {
+            unfit.push(name.clone());
         }
     }
-    let of_connection = [
-        CONNECTION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        TE,
-        PERSISTENT,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        HTTP2_SETTINGS,
-    ];
-    for name in of_connection {
+    for name in unfit {
         fields.remove(name);
     }
 }

@@ -213,7 +213,8 @@ fn tell(fields: &mut HeaderMap, sender: &Sender, told: Told<'_>) {
         (X_REAL_IP, &sender.address),
         (X_REQUEST_ID, told.id),
     ] {
-        if !value.is_empty() && !(sender.trusted && fields.contains_key(&name)) {
+        let is_said = sender.trusted && fields.contains_key(&name);
+        if !is_said && !value.is_empty() {
             fields.insert(name, value.clone());
         }
     }

@@ -1,7 +1,7 @@
 //! Whose a request is, and whether there is more than one way to read it.
 
 use hyper::Method;
-use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use hyper::http::Version;
 use hyper::http::request::Parts;
 
@@ -93,30 +93,41 @@ pub fn examine(request: &Parts, websocket: bool) -> Result<Asked<'_>, Fault> {
     if headers.len() > MAX_FIELDS {
         return Err(Fault::TooManyFields);
     }
-    if length(request) > MAX_HEADER {
+    // One look at all of them: most of what is asked for here, most requests do not have.
+    let mut length = length(request);
+    let (mut host, mut hosts) = (None, 0);
+    let (mut codings, mut lengths, mut expects) = (0, 0, false);
+    let mut is_coded = false;
+    for (name, value) in headers {
+        length += name.as_str().len() + value.len() + ": \r\n".len();
+        if *name == HOST {
+            hosts += 1;
+            host = host.or(Some(value));
+        } else if *name == TRANSFER_ENCODING {
+            codings += 1;
+            is_coded |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        } else if *name == CONTENT_LENGTH {
+            lengths += 1;
+        } else if *name == EXPECT {
+            expects = true;
+        }
+    }
+    if length > MAX_HEADER {
         return Err(Fault::TooLong);
     }
     if matches!(*method, Method::TRACE) || (*method == Method::CONNECT && !websocket) {
         return Err(Fault::BadMethod);
     }
-    let coding = headers.get_all(TRANSFER_ENCODING);
-    if coding
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    if is_coded {
         return Err(Fault::BadCoding);
     }
-    if coding.iter().count() > 1 || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    if codings > 1 || lengths > 1 {
         return Err(Fault::BadLength);
     }
     target(request)?;
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = hosts
-        .next()
-        .map(|host| host.to_str().ok())
-        .map(|host| host.ok_or(Fault::BadHost));
+    let host = host.map(|host| host.to_str().map_err(|_| Fault::BadHost));
     let host = host.transpose()?;
-    if hosts.next().is_some() {
+    if hosts > 1 {
         return Err(Fault::TwoHosts);
     }
     let in_target = uri.authority().map(|authority| authority.as_str());
@@ -130,29 +141,27 @@ pub fn examine(request: &Parts, websocket: bool) -> Result<Asked<'_>, Fault> {
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => "",
     };
-    let authority = match (host, host.is_empty() && headers.get(HOST).is_none()) {
+    let authority = match (host, host.is_empty() && hosts == 0) {
         (_, true) => None,
         (host, false) => Some(Authority::parse(host).ok_or(Fault::BadHost)?),
     };
     Ok(Asked {
         authority,
         host,
-        expects_continue: expects_continue(headers).ok_or(Fault::BadExpectation)?,
+        expects_continue: match expects {
+            true => expects_continue(headers).ok_or(Fault::BadExpectation)?,
+            false => false,
+        },
     })
 }
 
-/// How long its header is as it is passed on, with the target escaped. hyper looks at what it has
-/// read at once, which may be a good deal more.
+/// How long its first line and its last are as it is passed on, with the target escaped. hyper
+/// looks at what it has read at once, which may be a good deal more.
 fn length(request: &Parts) -> usize {
     let target = request.uri.path_and_query().map_or("/", |it| it.as_str());
-    let target: usize = target
-        .bytes()
-        .map(|byte| if byte.is_ascii() { 1 } else { 3 })
-        .sum();
-    let line = request.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len();
-    let fields = request.headers.iter();
-    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-    line + fields.sum::<usize>()
+    let escaped = target.bytes().filter(|byte| !byte.is_ascii()).count();
+    let target = target.len() + 2 * escaped;
+    request.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len()
 }
 
 /// A path, a URL of HTTP, or the `*` of OPTIONS.
