@@ -7,6 +7,8 @@
 //! Without `--count` everything is done once, to show that it can be.
 
 mod common;
+#[path = "common/http.rs"]
+mod http;
 #[path = "common/names.rs"]
 mod names;
 #[path = "common/wire.rs"]
@@ -34,6 +36,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
 use tls::Meter;
+use tokio::runtime::Runtime;
 
 /// The functions that are looked for. Each holds its own name, so that no two are the same to
 /// the compiler.
@@ -69,6 +72,10 @@ mod counted {
         proxy_header_v2,
         whole_proxy_few,
         whole_proxy_many,
+        http1_request_few,
+        http1_request_many,
+        http2_request_few,
+        http2_request_many,
     }
 }
 
@@ -81,6 +88,8 @@ struct Amounts {
     texts: u32,
     few: u32,
     many: u32,
+    /// As `few` and `many`, of requests.
+    requests: (u32, u32),
 }
 
 const COUNTED: Amounts = Amounts {
@@ -91,6 +100,7 @@ const COUNTED: Amounts = Amounts {
     texts: 200,
     few: 4,
     many: 24,
+    requests: (10, 210),
 };
 
 const SHOWN: Amounts = Amounts {
@@ -101,6 +111,7 @@ const SHOWN: Amounts = Amounts {
     texts: 1,
     few: 0,
     many: 1,
+    requests: (0, 1),
 };
 
 fn main() {
@@ -116,6 +127,7 @@ fn main() {
     handshakes(&server, &pem, amounts.handshakes);
     bulk(&server, &pem, amounts.bytes);
     connections(&pem, &amounts);
+    requests(&pem, amounts.requests);
     selections(amounts.names, amounts.selections);
 }
 
@@ -269,29 +281,38 @@ fn texts(times: u32) {
     }
 }
 
+/// A whole proxy at work in a thread of its own, through the counted function of that name, while
+/// `$work` is done with its address.
+macro_rules! proxied {
+    ($name:ident, $pem:expr, $upstream:expr, $protocol:expr, $work:expr) => {{
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        whole::write(&folder.path().join("sslcert"), $pem);
+        let (tell, address) = mpsc::channel();
+        let (end, over) = tokio::sync::oneshot::channel();
+        std::thread::scope(|scope| {
+            let folder = folder.path();
+            scope.spawn(move || {
+                counted::$name(|| proxy(folder, $upstream, $protocol, &tell, over));
+            });
+            $work(address.recv().expect("the proxy starts"));
+            end.send(()).expect("the proxy runs until now");
+        });
+    }};
+}
+
 /// Connections through a whole proxy, one after the other. Of two proxies, one that serves few of
 /// them and one that serves many, the difference is what the rest of them cost.
 fn connections(pem: &(String, String), amounts: &Amounts) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    whole::write(&folder.path().join("sslcert"), pem);
     let upstream = echo();
     let mut config = client(pem, X25519, &TLS13);
     config.resumption = Resumption::disabled();
     let config = Arc::new(config);
     macro_rules! serve {
         ($name:ident, $times:expr) => {
-            let (tell, address) = mpsc::channel();
-            let (end, over) = tokio::sync::oneshot::channel();
-            std::thread::scope(|scope| {
-                let folder = folder.path();
-                scope.spawn(move || {
-                    counted::$name(|| proxy(folder, upstream, &tell, over));
-                });
-                let address = address.recv().expect("the proxy starts");
+            proxied!($name, pem, upstream, "tcp", |address| {
                 for _ in 0..$times {
                     connect(address, &config);
                 }
-                end.send(()).expect("the proxy runs until now");
             });
             report(stringify!($name), $times as usize);
         };
@@ -300,19 +321,47 @@ fn connections(pem: &(String, String), amounts: &Amounts) {
     serve!(whole_proxy_many, amounts.many);
 }
 
+/// Requests through a whole proxy, one after the other on one connection; counted like
+/// [`connections`].
+fn requests(pem: &(String, String), (few, many): (u32, u32)) {
+    let upstream = http::serve();
+    let runtime = runtime();
+    macro_rules! serve {
+        ($name:ident, $http2:expr, $times:expr) => {
+            proxied!($name, pem, upstream, "http", |address| {
+                runtime.block_on(async {
+                    let tls = client(pem, X25519, &TLS13);
+                    let mut client = http::Client::connect(address, tls, $http2).await;
+                    for _ in 0..$times {
+                        client.get(14).await;
+                    }
+                });
+            });
+            report(stringify!($name), $times as usize);
+        };
+    }
+    serve!(http1_request_few, false, few);
+    serve!(http1_request_many, false, many);
+    serve!(http2_request_few, true, few);
+    serve!(http2_request_many, true, many);
+}
+
+/// A runtime on this thread alone.
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}
+
 /// A whole proxy on this thread alone, until it is told to end.
 fn proxy(
     folder: &Path,
     upstream: SocketAddr,
+    protocol: &str,
     tell: &mpsc::Sender<SocketAddr>,
     over: tokio::sync::oneshot::Receiver<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let server = whole::start(folder, upstream).await;
+    runtime().block_on(async {
+        let server = whole::start(folder, upstream, protocol).await;
         tell.send(server.addresses("bench")[0])
             .expect("is waited for");
         over.await.expect("somebody ends it");

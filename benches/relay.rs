@@ -68,7 +68,7 @@ async fn start(folder: &Path) -> Server {
             });
         }
     });
-    whole::start(folder, address).await
+    whole::start(folder, address, "tcp").await
 }
 
 async fn connect(server: &Server, connector: &TlsConnector) -> TlsStream<TcpStream> {

@@ -1,4 +1,4 @@
-//! A whole proxy in this process, before an upstream that says everything back.
+//! A whole proxy in this process, before an upstream.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,8 +14,9 @@ pub(crate) fn write(folder: &Path, (chain, key): &(String, String)) {
     std::fs::write(folder.join("bench.key"), key).expect("another");
 }
 
-/// The proxy, with a listener called `bench` and certificates in `folder`/sslcert.
-pub(crate) async fn start(folder: &Path, upstream: SocketAddr) -> Server {
+/// The proxy, with a listener called `bench` of this protocol, and certificates in
+/// `folder`/sslcert.
+pub(crate) async fn start(folder: &Path, upstream: SocketAddr, protocol: &str) -> Server {
     let text = format!(
         r#"
         [certificates]
@@ -27,10 +28,10 @@ pub(crate) async fn start(folder: &Path, upstream: SocketAddr) -> Server {
         [[listener]]
         name = "bench"
         bind = ["127.0.0.1:0"]
-        protocol = "tcp"
-        upstream = "echo"
+        protocol = "{protocol}"
+        upstream = "behind"
         [[upstream]]
-        name = "echo"
+        name = "behind"
         servers = ["{upstream}"]
         health_interval = "0s"
         "#
