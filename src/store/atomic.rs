@@ -278,7 +278,12 @@ pub(crate) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
         io::ErrorKind::NotFound if fs::symlink_metadata(path).is_ok() => ReadError::Dangling,
         _ => ReadError::Io(error),
     })?;
-    acceptable(&metadata)?;
+    read_looked_at(path, &metadata)
+}
+
+/// The same where it was asked already what it is.
+pub(super) fn read_looked_at(path: &Path, found: &fs::Metadata) -> Result<Contents, ReadError> {
+    acceptable(found)?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY))
@@ -286,10 +291,7 @@ pub(crate) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
         .map_err(ReadError::Io)?;
     let metadata = file.metadata().map_err(ReadError::Io)?;
     acceptable(&metadata)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(ReadError::Io)?;
+    let bytes = read_to_end(&file, metadata.len()).map_err(ReadError::Io)?;
     match u64::try_from(bytes.len()) {
         Ok(length) if length <= LARGEST_FILE => Ok(Contents {
             bytes,
@@ -297,6 +299,23 @@ pub(crate) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
         }),
         _ => Err(ReadError::TooLarge(metadata.len())),
     }
+}
+
+/// All of a file that should have `length` bytes, but no more than [`LARGEST_FILE`] and one.
+fn read_to_end(mut file: &File, length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).unwrap_or_default();
+    // A read that had room for one byte more and did not fill it saw the end: one is enough.
+    let mut bytes = vec![0; length + 1];
+    let read = match file.read(&mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        read => read?,
+    };
+    bytes.truncate(read);
+    if read != length {
+        let left = (LARGEST_FILE + 1).saturating_sub(bytes.len() as u64);
+        file.take(left).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn acceptable(metadata: &fs::Metadata) -> Result<(), ReadError> {
@@ -318,6 +337,31 @@ fn acceptable(metadata: &fs::Metadata) -> Result<(), ReadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_read_to_its_end_whatever_its_size_is_said_to_be() {
+        // Regular, and of size 0 as long as nobody reads it.
+        let version = Path::new("/proc/version");
+        let read = read_regular(version).unwrap().bytes;
+        assert!(read.len() > 1 && read == fs::read(version).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let largest = usize::try_from(LARGEST_FILE).unwrap();
+        for length in [0, 1, 1000, largest] {
+            fs::write(&path, vec![7; length]).unwrap();
+            assert_eq!(read_regular(&path).unwrap().bytes, vec![7; length]);
+            let file = File::open(&path).unwrap();
+            for said in [0, length / 2, length + 1, 2 * length] {
+                let read = read_to_end(&file, said as u64).unwrap();
+                assert_eq!(read, vec![7; length], "{said}");
+                io::Seek::rewind(&mut &file).unwrap();
+            }
+        }
+        fs::write(&path, vec![7; largest + 1]).unwrap();
+        assert!(matches!(read_regular(&path), Err(ReadError::TooLarge(_))));
+        let endless = File::open("/dev/zero").unwrap();
+        assert_eq!(read_to_end(&endless, 10).unwrap().len(), largest + 1);
+    }
 
     #[test]
     fn every_folder_that_gets_an_entry_is_synced() {

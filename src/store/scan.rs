@@ -1,5 +1,6 @@
 //! What the files of one NAME amount to: a certificate, a request that waits, or a problem.
 
+use std::fs::Metadata;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use crate::cert::{
     Certificate, Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors,
     end_entity_first, read_bundle,
 };
-use crate::store::atomic::{Contents, read_regular};
+use crate::store::atomic::{Contents, ReadError, read_looked_at, read_regular};
 use crate::store::layout::Files;
 use crate::store::requests;
-use crate::store::stamp::Stamp;
+use crate::store::stamp::{Look, Stamp};
 
 /// A certificate that can be served, and what is needed to know it again.
 #[derive(Clone, Debug)]
@@ -76,7 +77,8 @@ impl Slot {
 
     /// Whether the files are still those that it was made of. May be wrong only the one way.
     pub(super) fn holds(&self, directory: &Path, name: &str, files: Files) -> bool {
-        self.stamp.holds(Stamp::of(directory, files.all(name)))
+        let looks = Look::at(directory, files.all(name));
+        self.stamp.holds(Stamp::of(&looks))
     }
 }
 
@@ -102,7 +104,8 @@ impl Scan<'_> {
         if !files.slot() {
             return None;
         }
-        let stamp = Stamp::of(self.directory, files.all(name));
+        let looks = Look::at(self.directory, files.all(name));
+        let stamp = Stamp::of(&looks);
         if let Some(previous) = previous
             && self.same_anchors
             && previous.stamp.holds(stamp)
@@ -116,7 +119,7 @@ impl Scan<'_> {
         };
         if files.certificate() {
             let before = previous.and_then(|slot| slot.loaded.as_ref());
-            match self.load(name, files, before) {
+            match self.load(name, files, &looks, before) {
                 Ok(loaded) => slot.loaded = Some(loaded),
                 Err(reason) => {
                     slot.loaded = before.map(|before| self.judged_again(before));
@@ -150,8 +153,14 @@ impl Scan<'_> {
         full_name(self.label, name)
     }
 
-    fn load(&self, name: &str, files: Files, before: Option<&Loaded>) -> Result<Loaded, String> {
-        let material = Material::read(self, name, files)?;
+    fn load(
+        &self,
+        name: &str,
+        files: Files,
+        looks: &[Look],
+        before: Option<&Loaded>,
+    ) -> Result<Loaded, String> {
+        let material = Material::read(self, name, files, looks)?;
         let fingerprint = material.fingerprint();
         match before.filter(|before| self.same_anchors && before.fingerprint == fingerprint) {
             Some(before) => Ok(before.clone()),
@@ -162,7 +171,7 @@ impl Scan<'_> {
     /// The certificate of files that cannot be used, so that monitoring does not lose sight of it.
     fn readable_part(&self, name: &str, files: Files) -> Option<Arc<Certificate>> {
         let file = files.certificates(name).next()?;
-        let file = SourceFile::read(self, file).ok()?;
+        let file = SourceFile::read(self, file, &[]).ok()?;
         let mut bundle = read_bundle(&file.contents.bytes).ok()?;
         let first = (!bundle.certificates.is_empty()).then(|| bundle.certificates.swap_remove(0));
         Certificate::from_der(first?).ok().map(Arc::new)
@@ -240,7 +249,7 @@ impl Scan<'_> {
 
 /// The keys in `NAME.key` of our own folder; at least one.
 pub(super) fn read_keys(directory: &Path, name: &str) -> Result<Vec<PrivateKey>, String> {
-    let file = SourceFile::read_from(directory, format!("{name}.key"))?;
+    let file = SourceFile::read_from(directory, format!("{name}.key"), &[])?;
     match read_bundle(&file.contents.bytes) {
         Ok(bundle) if bundle.keys.is_empty() => Err(format!("{}: no private key in it", file.name)),
         Ok(bundle) => Ok(bundle.keys),
@@ -305,8 +314,8 @@ struct SourceFile {
 }
 
 impl SourceFile {
-    fn read(scan: &Scan<'_>, file: String) -> Result<Self, String> {
-        let read = Self::read_from(scan.directory, file);
+    fn read(scan: &Scan<'_>, file: String, looks: &[Look]) -> Result<Self, String> {
+        let read = Self::read_from(scan.directory, file, looks);
         match scan.label {
             None => read,
             Some(label) => match read {
@@ -319,11 +328,24 @@ impl SourceFile {
         }
     }
 
-    fn read_from(directory: &Path, name: String) -> Result<Self, String> {
-        match read_regular(&directory.join(&name)) {
+    /// What was looked at is not asked again what it is.
+    fn read_from(directory: &Path, name: String, looks: &[Look]) -> Result<Self, String> {
+        match read(&directory.join(&name), found(looks, &name)) {
             Ok(contents) => Ok(Self { name, contents }),
             Err(error) => Err(format!("{name}: {error}")),
         }
+    }
+}
+
+fn found<'l>(looks: &'l [Look], file: &str) -> Option<&'l Metadata> {
+    let look = looks.iter().find(|look| look.file == file)?;
+    look.found.as_ref()
+}
+
+fn read(path: &Path, found: Option<&Metadata>) -> Result<Contents, ReadError> {
+    match found {
+        Some(found) => read_looked_at(path, found),
+        None => read_regular(path),
     }
 }
 
@@ -336,18 +358,22 @@ struct Material {
 }
 
 impl Material {
-    fn read(scan: &Scan<'_>, name: &str, files: Files) -> Result<Self, String> {
+    fn read(scan: &Scan<'_>, name: &str, files: Files, looks: &[Look]) -> Result<Self, String> {
         let shown = |file: &str| full_name(scan.label, file);
         let mut certificates = files.certificates(name);
         let used = certificates.next().unwrap_or_default();
-        let certificate = SourceFile::read(scan, used.clone())?;
+        let certificate = SourceFile::read(scan, used.clone(), looks)?;
+        let missing = |file: &str| {
+            let known = found(looks, file).is_some();
+            !known && scan.directory.join(file).symlink_metadata().is_err()
+        };
         let key = match files.key_file(name) {
             None => None,
-            Some(file) if scan.directory.join(&file).symlink_metadata().is_err() => {
+            Some(file) if missing(&file) => {
                 let (used, file) = (shown(&used), shown(&file));
                 return Err(format!("{used}: no key, {file} is missing"));
             }
-            Some(file) => Some(SourceFile::read(scan, file)?),
+            Some(file) => Some(SourceFile::read(scan, file, looks)?),
         };
         let mut problems = Vec::new();
         problems.extend(readable_by_others(key.as_ref().unwrap_or(&certificate)));

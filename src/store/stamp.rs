@@ -1,5 +1,6 @@
 //! Whether files are still the ones that were read, without reading them.
 
+use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,15 +19,33 @@ pub(super) struct Stamp {
     settled: bool,
 }
 
+/// What the file system says of one file, through symbolic links.
+pub(super) struct Look {
+    pub(super) file: String,
+    /// `None` if it cannot be looked at.
+    pub(super) found: Option<Metadata>,
+}
+
+impl Look {
+    /// Looks at files, which need not be there.
+    pub(super) fn at(directory: &Path, files: impl Iterator<Item = String>) -> Vec<Self> {
+        let look = |file: String| Self {
+            found: std::fs::metadata(directory.join(&file)).ok(),
+            file,
+        };
+        files.map(look).collect()
+    }
+}
+
 impl Stamp {
-    /// Looks at files, which need not be there. To be taken before they are read: a change in
-    /// between then shows at the next look.
-    pub(super) fn of(directory: &Path, files: impl Iterator<Item = String>) -> Self {
+    /// Of looks that are taken before the files are read: a change in between then shows at the
+    /// next look.
+    pub(super) fn of(looks: &[Look]) -> Self {
         let mut hash = DefaultHasher::new();
         let mut newest = i64::MIN;
-        for file in files {
+        for Look { file, found } in looks {
             file.hash(&mut hash);
-            let Ok(found) = std::fs::metadata(directory.join(&file)) else {
+            let Some(found) = found else {
                 continue;
             };
             let times = [
@@ -57,7 +76,8 @@ mod tests {
     use super::*;
 
     fn stamp(folder: &Path) -> Stamp {
-        Stamp::of(folder, ["a".to_owned(), "b".to_owned()].into_iter())
+        let files = ["a".to_owned(), "b".to_owned()];
+        Stamp::of(&Look::at(folder, files.into_iter()))
     }
 
     #[test]
