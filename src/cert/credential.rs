@@ -216,6 +216,12 @@ impl Credential {
         std::iter::once(&self.certificate.der).chain(&self.intermediates.certificates)
     }
 
+    /// The certificates below the end-entity one. All that have the same list have it at the same
+    /// place.
+    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+        &self.intermediates.certificates
+    }
+
     /// The key that fits.
     pub fn key(&self) -> &PrivateKey {
         &self.key
@@ -275,7 +281,7 @@ fn chain_problems(
     let mut report = |code, message| problems.push(Problem { code, message });
     let untrusted = standing.trusted.is_empty() && !standing.self_signed;
     if let Some(step) = walk.dead_end.filter(|_| untrusted) {
-        let issuer = &step.issuer_text;
+        let issuer = step.issuer_text();
         let offer = step.issuer_at.as_ref();
         let offer = offer.map_or_else(String::new, |at| format!(" (its CA offers it at {at})"));
         let message = format!(
@@ -284,7 +290,7 @@ fn chain_problems(
         report(ProblemCode::MissingIntermediate, message);
     }
     for (step, used) in below.iter().zip(&walk.used) {
-        let subject = &step.subject_text;
+        let subject = step.subject_text();
         if !used {
             let message = format!("certificate {subject:?} in the chain leads nowhere");
             report(ProblemCode::UnusedCertificate, message);

@@ -1,10 +1,14 @@
 //! The certificates below the end-entity one: which of them lead towards a trust anchor,
 //! and whose certificate is missing.
 
+use std::sync::OnceLock;
+
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Name;
 
 use crate::cert::certificate::{parse, validity};
 use crate::cert::{CertificateError, TrustAnchors, Validity};
@@ -13,20 +17,41 @@ use crate::cert::{algorithm, distinguished_name};
 /// A certificate as a step of a path.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// DER content of the subject's name, without the outer SEQUENCE.
-    subject: Box<[u8]>,
-    /// The same of the issuer's name.
-    pub(super) issuer: Box<[u8]>,
+    subject: Name,
+    issuer: Name,
     /// Its own dates.
     pub(super) validity: Validity,
-    /// Subject, RFC 4514 text.
-    pub(super) subject_text: String,
-    /// Issuer, RFC 4514 text.
-    pub(super) issuer_text: String,
     /// Where the issuer's certificate can be had, if it says so.
     pub(super) issuer_at: Option<String>,
     /// The signature algorithm, if clients refuse it on this step.
     pub(super) weak_signature: Option<String>,
+}
+
+/// A name as it stands in a certificate.
+#[derive(Debug)]
+struct Name {
+    der: Box<[u8]>,
+    /// RFC 4514; made when somebody is told: most names are only compared.
+    text: OnceLock<String>,
+}
+
+impl Name {
+    fn new(name: &X509Name<'_>) -> Self {
+        Self {
+            der: name.as_raw().into(),
+            text: OnceLock::new(),
+        }
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| {
+            let read = X509Name::from_der(&self.der);
+            read.map_or_else(
+                |_| String::new(),
+                |(_, name)| distinguished_name::text(&name),
+            )
+        })
+    }
 }
 
 impl Step {
@@ -37,11 +62,9 @@ impl Step {
     pub(super) fn new(x509: &X509Certificate<'_>) -> Self {
         let signature = algorithm::signature(&x509.signature_algorithm);
         let step = Self {
-            subject: content(x509.subject().as_raw()).into(),
-            issuer: content(x509.issuer().as_raw()).into(),
+            subject: Name::new(x509.subject()),
+            issuer: Name::new(x509.issuer()),
             validity: validity(x509),
-            subject_text: distinguished_name::text(x509.subject()),
-            issuer_text: distinguished_name::text(x509.issuer()),
             issuer_at: ca_issuers(x509),
             weak_signature: None,
         };
@@ -53,9 +76,24 @@ impl Step {
         }
     }
 
+    /// Subject, RFC 4514 text.
+    pub(super) fn subject_text(&self) -> &str {
+        self.subject.text()
+    }
+
+    /// Issuer, RFC 4514 text.
+    pub(super) fn issuer_text(&self) -> &str {
+        self.issuer.text()
+    }
+
+    /// DER content of the issuer's name, without the outer SEQUENCE.
+    pub(super) fn issuer(&self) -> &[u8] {
+        content(&self.issuer.der)
+    }
+
     /// issuer = subject: nothing lies above it.
     fn is_self_issued(&self) -> bool {
-        self.subject == self.issuer
+        self.subject.der == self.issuer.der
     }
 }
 
@@ -112,9 +150,9 @@ impl<'s> Walk<'s> {
             if step.is_self_issued() {
                 continue;
             }
-            let mut leads_on = anchors.names(&step.issuer);
+            let mut leads_on = anchors.names(step.issuer());
             for (candidate, used) in below.iter().zip(&mut walk.used) {
-                if candidate.subject == step.issuer {
+                if candidate.subject.der == step.issuer.der {
                     leads_on = true;
                     if !std::mem::replace(used, true) {
                         waiting.push(candidate);

@@ -3,6 +3,7 @@
 //! webpki answers for one instant. Whether a path exists changes only where a validity
 //! period of a certificate on it begins or ends, so asking at these instants is enough.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::cert::certificate::{parse, validity};
 use crate::cert::fingerprint::sha256;
 use crate::cert::intermediates::{Intermediates, SharedIntermediates, Signatures};
 use crate::cert::key::MIN_RSA_BITS;
+use crate::cert::path::Step;
 use crate::cert::{Certificate, CertificateError, KeyType, NameSource, Validity};
 
 /// Where a trust anchor comes from.
@@ -32,6 +34,8 @@ pub struct TrustAnchors {
     anchors: Vec<TrustAnchor<'static>>,
     /// What else is known of each, in the same order.
     facts: Vec<Facts>,
+    /// DER content of their names.
+    subjects: HashSet<Box<[u8]>>,
     /// What lies between the certificates that were judged and these anchors.
     shared: SharedIntermediates,
 }
@@ -53,12 +57,12 @@ impl TrustAnchors {
     /// Mozilla's roots as compiled in (webpki-roots).
     pub fn add_mozilla(&mut self) {
         for anchor in webpki_roots::TLS_SERVER_ROOTS {
-            self.anchors.push(anchor.clone());
-            self.facts.push(Facts {
+            let facts = Facts {
                 source: AnchorSource::Roots,
                 validity: None,
                 sha256: None,
-            });
+            };
+            self.push(anchor.clone(), facts);
         }
     }
 
@@ -79,12 +83,15 @@ impl TrustAnchors {
         {
             Some(known) if source == AnchorSource::Administrator => known.source = source,
             Some(_) => {}
-            None => {
-                self.anchors.push(anchor.to_owned());
-                self.facts.push(facts);
-            }
+            None => self.push(anchor.to_owned(), facts),
         }
         true
+    }
+
+    fn push(&mut self, anchor: TrustAnchor<'static>, facts: Facts) {
+        self.subjects.insert(anchor.subject.as_ref().into());
+        self.anchors.push(anchor);
+        self.facts.push(facts);
     }
 
     /// How many there are.
@@ -128,11 +135,7 @@ impl TrustAnchors {
         let below = Below {
             certificates: &intermediates.certificates,
             periods: &intermediates.periods,
-            issuers: intermediates
-                .steps
-                .iter()
-                .map(|step| &*step.issuer)
-                .collect(),
+            issuers: intermediates.steps.iter().map(Step::issuer).collect(),
             signatures: &intermediates.signatures,
         };
         self.periods(certificate, &below)
@@ -156,6 +159,12 @@ impl TrustAnchors {
         let Ok(end_entity) = EndEntityCert::try_from(&certificate.der) else {
             return Box::default();
         };
+        // A path ends at an anchor by name. Without one there is nothing to verify, and most of
+        // webpki's work would be to fail once more for each anchor.
+        let mut issuers = below.issuers.iter().copied().chain([end_entity.issuer()]);
+        if !issuers.any(|issuer| self.names(issuer)) {
+            return Box::default();
+        }
         let algorithms = below.signatures.algorithms(below.certificates);
         let sweep = Sweep {
             anchors: self,
@@ -169,9 +178,7 @@ impl TrustAnchors {
 
     /// Whether an anchor has this subject (DER content of the name).
     pub(super) fn names(&self, subject: &[u8]) -> bool {
-        self.anchors
-            .iter()
-            .any(|anchor| anchor.subject.as_ref() == subject)
+        self.subjects.contains(subject)
     }
 
     /// A self-signed certificate that is itself one of the administrator's anchors; the same

@@ -180,9 +180,14 @@ pub(super) fn best_chain(
 fn intermediates(state: &State) -> Vec<CertificateDer<'static>> {
     /// Far above what all the CAs of the world issue from.
     const MOST: usize = 10_000;
-    let all = state.credentials().flat_map(|it| it.chain().skip(1));
-    let mut seen = HashSet::new();
-    all.filter(|der| seen.insert(&***der))
+    // Few lists stand below many certificates: each is looked into once.
+    let (mut lists, mut seen) = (HashSet::new(), HashSet::new());
+    let all = state
+        .credentials()
+        .map(|it| it.intermediates())
+        .filter(|list| lists.insert(list.as_ptr()));
+    all.flatten()
+        .filter(|der| seen.insert(&***der))
         .take(MOST)
         .cloned()
         .collect()
