@@ -2,6 +2,7 @@
 //! and whether a certificate's signature verifies under its own key.
 
 use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, UnparsedPublicKey};
+use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::public_key::PublicKey;
@@ -10,39 +11,55 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use crate::cert::KeyType;
 
-pub(super) const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
-pub(super) const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
-const ED25519: &str = "1.3.101.112";
-const P256: &str = "1.2.840.10045.3.1.7";
-const P384: &str = "1.3.132.0.34";
-const P521: &str = "1.3.132.0.35";
-const RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
-const SHA1: &str = "1.3.14.3.2.26";
+pub(super) const RSA_ENCRYPTION: Oid<'static> = oid!(1.2.840.113549.1.1.1);
+pub(super) const EC_PUBLIC_KEY: Oid<'static> = oid!(1.2.840.10045.2.1);
+const ED25519: Oid<'static> = oid!(1.3.101.112);
+const P256: Oid<'static> = oid!(1.2.840.10045.3.1.7);
+const P384: Oid<'static> = oid!(1.3.132.0.34);
+const P521: Oid<'static> = oid!(1.3.132.0.35);
+const RSASSA_PSS: Oid<'static> = oid!(1.2.840.113549.1.1.10);
+const SHA1: Oid<'static> = oid!(1.3.14.3.2.26);
 
 /// Object identifier, name as OpenSSL prints it, and whether clients refuse it today.
-const SIGNATURES: [(&str, &str, bool); 18] = [
-    ("1.2.840.113549.1.1.2", "md2WithRSAEncryption", true),
-    ("1.2.840.113549.1.1.4", "md5WithRSAEncryption", true),
-    ("1.2.840.113549.1.1.5", "sha1WithRSAEncryption", true),
-    ("1.3.14.3.2.29", "sha1WithRSA", true),
-    ("1.2.840.113549.1.1.14", "sha224WithRSAEncryption", false),
-    ("1.2.840.113549.1.1.11", "sha256WithRSAEncryption", false),
-    ("1.2.840.113549.1.1.12", "sha384WithRSAEncryption", false),
-    ("1.2.840.113549.1.1.13", "sha512WithRSAEncryption", false),
+static SIGNATURES: [(Oid<'static>, &str, bool); 18] = [
+    (oid!(1.2.840.113549.1.1.2), "md2WithRSAEncryption", true),
+    (oid!(1.2.840.113549.1.1.4), "md5WithRSAEncryption", true),
+    (oid!(1.2.840.113549.1.1.5), "sha1WithRSAEncryption", true),
+    (oid!(1.3.14.3.2.29), "sha1WithRSA", true),
+    (
+        oid!(1.2.840.113549.1.1.14),
+        "sha224WithRSAEncryption",
+        false,
+    ),
+    (
+        oid!(1.2.840.113549.1.1.11),
+        "sha256WithRSAEncryption",
+        false,
+    ),
+    (
+        oid!(1.2.840.113549.1.1.12),
+        "sha384WithRSAEncryption",
+        false,
+    ),
+    (
+        oid!(1.2.840.113549.1.1.13),
+        "sha512WithRSAEncryption",
+        false,
+    ),
     (RSASSA_PSS, "rsassaPss", false),
-    ("1.2.840.10040.4.3", "dsaWithSHA1", true),
-    ("2.16.840.1.101.3.4.3.2", "dsa_with_SHA256", false),
-    ("1.2.840.10045.4.1", "ecdsa-with-SHA1", true),
-    ("1.2.840.10045.4.3.1", "ecdsa-with-SHA224", false),
+    (oid!(1.2.840.10040.4.3), "dsaWithSHA1", true),
+    (oid!(2.16.840.1.101.3.4.3.2), "dsa_with_SHA256", false),
+    (oid!(1.2.840.10045.4.1), "ecdsa-with-SHA1", true),
+    (oid!(1.2.840.10045.4.3.1), "ecdsa-with-SHA224", false),
     (ECDSA_SHA256, "ecdsa-with-SHA256", false),
     (ECDSA_SHA384, "ecdsa-with-SHA384", false),
     (ECDSA_SHA512, "ecdsa-with-SHA512", false),
     (ED25519, "ED25519", false),
-    ("1.3.101.113", "ED448", false),
+    (oid!(1.3.101.113), "ED448", false),
 ];
-const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
-const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
-const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
+const ECDSA_SHA256: Oid<'static> = oid!(1.2.840.10045.4.3.2);
+const ECDSA_SHA384: Oid<'static> = oid!(1.2.840.10045.4.3.3);
+const ECDSA_SHA512: Oid<'static> = oid!(1.2.840.10045.4.3.4);
 
 /// A signature algorithm as it is shown.
 pub(super) struct Signature {
@@ -53,36 +70,34 @@ pub(super) struct Signature {
 }
 
 pub(super) fn signature(algorithm: &AlgorithmIdentifier<'_>) -> Signature {
-    let oid = algorithm.algorithm.to_id_string();
-    let known = SIGNATURES.iter().find(|(known, _, _)| *known == oid);
-    let weak = known.is_some_and(|(_, _, weak)| *weak) || is_pss_with_sha1(&oid, algorithm);
-    let name = known.map_or(oid, |(_, name, _)| (*name).to_owned());
+    let oid = &algorithm.algorithm;
+    let known = SIGNATURES.iter().find(|(known, _, _)| known == oid);
+    let weak = known.is_some_and(|(_, _, weak)| *weak) || is_pss_with_sha1(oid, algorithm);
+    let name = known.map_or_else(|| oid.to_id_string(), |(_, name, _)| (*name).to_owned());
     Signature { name, weak }
 }
 
 /// The hash of RSASSA-PSS is a parameter, SHA-1 if absent (RFC 4055 section 3.1).
-fn is_pss_with_sha1(oid: &str, algorithm: &AlgorithmIdentifier<'_>) -> bool {
-    let Some(parameters) = algorithm.parameters().filter(|_| oid == RSASSA_PSS) else {
-        return oid == RSASSA_PSS;
+fn is_pss_with_sha1(oid: &Oid<'_>, algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    let Some(parameters) = algorithm.parameters().filter(|_| *oid == RSASSA_PSS) else {
+        return *oid == RSASSA_PSS;
     };
-    RsaSsaPssParams::try_from(parameters)
-        .is_ok_and(|pss| pss.hash_algorithm_oid().to_id_string() == SHA1)
+    RsaSsaPssParams::try_from(parameters).is_ok_and(|pss| *pss.hash_algorithm_oid() == SHA1)
 }
 
 /// Whether keys of this algorithm (and curve) can sign here.
-pub(super) fn can_sign(oid: &str, curve: Option<&str>) -> bool {
+pub(super) fn can_sign(oid: &Oid<'_>, curve: Option<&Oid<'_>>) -> bool {
     match oid {
-        RSA_ENCRYPTION | ED25519 => true,
-        EC_PUBLIC_KEY => curve_type(curve) != KeyType::Other,
-        _ => false,
+        oid if *oid == EC_PUBLIC_KEY => curve_type(curve) != KeyType::Other,
+        oid => [RSA_ENCRYPTION, ED25519].contains(oid),
     }
 }
 
-fn curve_type(curve: Option<&str>) -> KeyType {
+fn curve_type(curve: Option<&Oid<'_>>) -> KeyType {
     match curve {
-        Some(P256) => KeyType::EcdsaP256,
-        Some(P384) => KeyType::EcdsaP384,
-        Some(P521) => KeyType::EcdsaP521,
+        Some(curve) if *curve == P256 => KeyType::EcdsaP256,
+        Some(curve) if *curve == P384 => KeyType::EcdsaP384,
+        Some(curve) if *curve == P521 => KeyType::EcdsaP521,
         _ => KeyType::Other,
     }
 }
@@ -90,12 +105,12 @@ fn curve_type(curve: Option<&str>) -> KeyType {
 /// Kind of a certificate's public key.
 pub(super) fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> KeyType {
     let parameters = spki.algorithm.parameters();
-    match spki.algorithm.algorithm.to_id_string().as_str() {
-        RSA_ENCRYPTION => rsa_type(spki),
-        ED25519 => KeyType::Ed25519,
-        EC_PUBLIC_KEY => {
+    match &spki.algorithm.algorithm {
+        oid if *oid == RSA_ENCRYPTION => rsa_type(spki),
+        oid if *oid == ED25519 => KeyType::Ed25519,
+        oid if *oid == EC_PUBLIC_KEY => {
             let curve = parameters.and_then(|any| any.as_oid().ok());
-            curve_type(curve.map(|oid| oid.to_id_string()).as_deref())
+            curve_type(curve.as_ref())
         }
         _ => KeyType::Other,
     }
@@ -151,8 +166,7 @@ fn verifies_with_wider_ecdsa(
     issuer: &SubjectPublicKeyInfo<'_>,
     key: KeyType,
 ) -> bool {
-    let oid = x509.signature_algorithm.algorithm.to_id_string();
-    let Some(algorithm) = wider_ecdsa(&oid, key) else {
+    let Some(algorithm) = wider_ecdsa(&x509.signature_algorithm.algorithm, key) else {
         return false;
     };
     UnparsedPublicKey::new(algorithm, &issuer.subject_public_key.data)
@@ -160,13 +174,16 @@ fn verifies_with_wider_ecdsa(
         .is_ok()
 }
 
-fn wider_ecdsa(oid: &str, key: KeyType) -> Option<&'static EcdsaVerificationAlgorithm> {
-    match (oid, key) {
-        (ECDSA_SHA512, KeyType::EcdsaP256) => Some(&signature::ECDSA_P256_SHA512_ASN1),
-        (ECDSA_SHA512, KeyType::EcdsaP384) => Some(&signature::ECDSA_P384_SHA512_ASN1),
-        (ECDSA_SHA256, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA256_ASN1),
-        (ECDSA_SHA384, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA384_ASN1),
-        (ECDSA_SHA512, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA512_ASN1),
+fn wider_ecdsa(oid: &Oid<'_>, key: KeyType) -> Option<&'static EcdsaVerificationAlgorithm> {
+    let hash = [ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512]
+        .iter()
+        .position(|known| known == oid)?;
+    match (hash, key) {
+        (2, KeyType::EcdsaP256) => Some(&signature::ECDSA_P256_SHA512_ASN1),
+        (2, KeyType::EcdsaP384) => Some(&signature::ECDSA_P384_SHA512_ASN1),
+        (0, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA256_ASN1),
+        (1, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA384_ASN1),
+        (2, KeyType::EcdsaP521) => Some(&signature::ECDSA_P521_SHA512_ASN1),
         _ => None,
     }
 }

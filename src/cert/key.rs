@@ -2,6 +2,7 @@
 //!
 //! Refuses what cannot sign for TLS; does not know which certificate a key belongs to.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use rustls::SignatureAlgorithm;
 use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
 use rustls::sign::SigningKey;
 use rustls_pki_types::PrivateKeyDer;
+use x509_parser::asn1_rs::Oid;
 use x509_parser::der_parser::der::parse_der_sequence;
 use zeroize::Zeroize as _;
 
 use crate::cert::algorithm::{self, significant_bits};
-use crate::cert::input::pem_text;
+use crate::cert::input::{Fields, pem_text};
 
 /// Kind of a certificate's public key.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -191,7 +193,7 @@ fn rsa_modulus_bits(der: &PrivateKeyDer<'_>) -> Option<usize> {
         PrivateKeyDer::Pkcs8(key) => {
             let info = Pkcs8::read(key.secret_pkcs8_der())?;
             (info.algorithm == algorithm::RSA_ENCRYPTION)
-                .then(|| pkcs1_modulus_bits(info.key))
+                .then(|| pkcs1_modulus_bits(&info.key))
                 .flatten()
         }
         _ => None,
@@ -207,23 +209,20 @@ fn pkcs1_modulus_bits(der: &[u8]) -> Option<usize> {
 
 /// The outer structure of PrivateKeyInfo (RFC 5208): version, algorithm, key, …
 struct Pkcs8<'d> {
-    algorithm: String,
-    curve: Option<String>,
-    key: &'d [u8],
+    algorithm: Oid<'d>,
+    curve: Option<Oid<'d>>,
+    key: Cow<'d, [u8]>,
 }
 
 impl<'d> Pkcs8<'d> {
     fn read(der: &'d [u8]) -> Option<Self> {
-        let (_, info) = parse_der_sequence(der).ok()?;
-        let [_, identifier, key, ..] = info.as_sequence().ok()?.as_slice() else {
-            return None;
-        };
-        let identifier = identifier.as_sequence().ok()?;
-        let text = |at: usize| Some(identifier.get(at)?.as_oid().ok()?.to_id_string());
+        let mut info = Fields::new(der).sequence()?;
+        info.next()?;
+        let mut identifier = info.sequence()?;
         Some(Self {
-            algorithm: text(0)?,
-            curve: text(1),
-            key: key.as_slice().ok()?,
+            algorithm: identifier.identifier()?,
+            curve: identifier.identifier(),
+            key: info.octets()?,
         })
     }
 }
@@ -239,10 +238,10 @@ fn why_unusable(der: &PrivateKeyDer<'_>) -> KeyError {
         return KeyError::Damaged { form };
     };
     match Pkcs8::read(key.secret_pkcs8_der()) {
-        Some(info) if !algorithm::can_sign(&info.algorithm, info.curve.as_deref()) => {
+        Some(info) if !algorithm::can_sign(&info.algorithm, info.curve.as_ref()) => {
             let curve = info.curve.map(|curve| format!(" on curve {curve}"));
             KeyError::UnsupportedAlgorithm {
-                algorithm: info.algorithm + &curve.unwrap_or_default(),
+                algorithm: info.algorithm.to_id_string() + &curve.unwrap_or_default(),
             }
         }
         _ => KeyError::Damaged { form },

@@ -51,9 +51,11 @@ impl Presented {
         if presented.source == NameSource::CommonName {
             presented.add_common_names(subject);
         }
-        // A certificate may have thousands of names, and some twice.
-        let mut seen = HashSet::new();
-        presented.names.retain(|name| seen.insert(name.clone()));
+        if presented.names.len() > 1 {
+            // A certificate may have thousands of names, and some twice.
+            let mut seen = HashSet::new();
+            presented.names.retain(|name| seen.insert(name.clone()));
+        }
         presented
     }
 

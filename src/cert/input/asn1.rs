@@ -6,29 +6,29 @@
 
 use std::borrow::Cow;
 
-use x509_parser::asn1_rs::{Any, Class, FromBer as _, Tag};
+use x509_parser::asn1_rs::{Any, Class, FromBer as _, Oid, Tag};
 
 /// How deep a string of strings is followed (X.690 section 8.7.3).
 const DEEPEST_STRING: usize = 8;
 
 /// Elements that follow each other.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'d>(&'d [u8]);
+pub(in crate::cert) struct Fields<'d>(&'d [u8]);
 
 /// One element.
-pub(super) struct Field<'d> {
+pub(in crate::cert) struct Field<'d> {
     any: Any<'d>,
     /// With its tag and length.
     pub(super) raw: &'d [u8],
 }
 
 impl<'d> Fields<'d> {
-    pub(super) fn new(bytes: &'d [u8]) -> Self {
+    pub(in crate::cert) fn new(bytes: &'d [u8]) -> Self {
         Self(bytes)
     }
 
     /// The next element; `None` at the end, and if what follows is no element.
-    pub(super) fn next(&mut self) -> Option<Field<'d>> {
+    pub(in crate::cert) fn next(&mut self) -> Option<Field<'d>> {
         let (rest, any) = Any::from_ber(self.0).ok()?;
         let raw = self.0.get(..self.0.len().checked_sub(rest.len())?)?;
         self.0 = rest;
@@ -41,18 +41,22 @@ impl<'d> Fields<'d> {
     }
 
     /// The elements in the next one, a SEQUENCE.
-    pub(super) fn sequence(&mut self) -> Option<Self> {
+    pub(in crate::cert) fn sequence(&mut self) -> Option<Self> {
         self.next()?.elements(Tag::Sequence)
     }
 
-    /// The object identifier that comes next, in dots and digits.
+    /// The object identifier that comes next.
+    pub(in crate::cert) fn identifier(&mut self) -> Option<Oid<'d>> {
+        self.next()?.any.oid().ok()
+    }
+
+    /// The same in dots and digits.
     pub(super) fn oid(&mut self) -> Option<String> {
-        let field = self.next()?;
-        field.any.as_oid().ok().map(|oid| oid.to_id_string())
+        self.identifier().map(|oid| oid.to_id_string())
     }
 
     /// The OCTET STRING that comes next.
-    pub(super) fn octets(&mut self) -> Option<Cow<'d, [u8]>> {
+    pub(in crate::cert) fn octets(&mut self) -> Option<Cow<'d, [u8]>> {
         octets(self.next()?.any, Tag::OctetString, DEEPEST_STRING)
     }
 

@@ -20,12 +20,12 @@ use rustls_pki_types::{
 use zeroize::Zeroizing;
 
 use crate::cert::{KeyError, PrivateKey};
-use asn1::Fields;
 use cipher::Secret;
 use decrypt::{Scheme, Work};
 use pem::Block;
 use recognised::{Form, described, looks_like};
 
+pub(super) use asn1::Fields;
 pub use decrypt::DecryptError;
 pub use passphrase::Passphrase;
 pub use pem::chain_pem;
@@ -240,7 +240,7 @@ impl<'p> Reader<'p> {
 
     fn block(&mut self, block: &Block<'_>) -> Result<(), BundleError> {
         match block.label.as_str() {
-            "CERTIFICATE" | "X509 CERTIFICATE" => self.certificate(block.der()?.to_vec()),
+            "CERTIFICATE" | "X509 CERTIFICATE" => self.certificate(block.public_der()?),
             "TRUSTED CERTIFICATE" => {
                 // OpenSSL's own: what it says of trust follows the certificate.
                 let der = block.der()?;

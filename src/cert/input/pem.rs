@@ -113,12 +113,23 @@ impl Block<'_> {
 
     /// What the base64 stands for.
     pub(super) fn der(&self) -> Result<Secret, BundleError> {
+        let mut digits = Zeroizing::new(Vec::new());
+        self.decoded(&mut digits).map(Zeroizing::new)
+    }
+
+    /// The same of what is no secret, and need not be wiped.
+    pub(super) fn public_der(&self) -> Result<Vec<u8>, BundleError> {
+        self.decoded(&mut Vec::new())
+    }
+
+    fn decoded(&self, digits: &mut Vec<u8>) -> Result<Vec<u8>, BundleError> {
         let (_, base64) = self.parts();
-        let mut digits = Zeroizing::new(Vec::with_capacity(base64.len()));
-        digits.extend(base64.iter().copied().filter(|b| !b.is_ascii_whitespace()));
-        let der = BASE64.decode(&digits);
-        der.map(Zeroizing::new)
-            .map_err(|_| BundleError::NotBase64 { block: self.number })
+        digits.reserve_exact(base64.len());
+        for run in base64.split(u8::is_ascii_whitespace) {
+            digits.extend_from_slice(run);
+        }
+        let der = BASE64.decode(digits);
+        der.map_err(|_| BundleError::NotBase64 { block: self.number })
     }
 
     /// Headers and base64; what divides them is an empty line.
