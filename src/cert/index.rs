@@ -131,18 +131,27 @@ impl CertIndex {
     /// the same NAME the last one counts.
     pub fn new(credentials: Vec<Arc<Credential>>, default: Option<&str>, order: Order) -> Self {
         let credentials = Ordered::new(credentials, by_name);
+        let exact = |name: &NamePattern| match name {
+            NamePattern::Exact(name) => Some(Box::from(name.as_str())),
+            NamePattern::Wildcard(_) => None,
+        };
+        let wildcard = |name: &NamePattern| match name {
+            NamePattern::Exact(_) => None,
+            NamePattern::Wildcard(parent) => Some(Box::from(parent.as_str())),
+        };
+        let addresses = credentials.iter().flat_map(|credential| {
+            let addresses = credential.certificate.addresses.iter();
+            addresses.map(move |address| (address.to_canonical(), credential))
+        });
         let mut index = Self {
-            exact: Table::default(),
-            wildcard: Table::default(),
-            addresses: Table::default(),
+            exact: Table::of(names(&credentials, exact)),
+            wildcard: Table::of(names(&credentials, wildcard)),
+            addresses: Table::of(addresses),
             default: None,
             best: ClientCapabilities::EACH.map(|kind| best_of_kind(&credentials, kind)),
             order,
             credentials: credentials.clone(),
         };
-        for credential in credentials.iter() {
-            index.put_names(credential);
-        }
         index.set_default(default);
         index
     }
@@ -174,7 +183,17 @@ impl CertIndex {
         if let Some(best) = self.best_like(credential) {
             best.insert(credential);
         }
-        self.put_names(credential);
+        for name in &credential.certificate.names {
+            match name {
+                NamePattern::Exact(name) => self.exact.insert(name.as_str().into(), credential),
+                NamePattern::Wildcard(parent) => {
+                    self.wildcard.insert(parent.as_str().into(), credential);
+                }
+            }
+        }
+        for address in &credential.certificate.addresses {
+            self.addresses.insert(address.to_canonical(), credential);
+        }
     }
 
     fn take(&mut self, name: &str) {
@@ -195,20 +214,6 @@ impl CertIndex {
         }
         for address in &credential.certificate.addresses {
             self.addresses.remove(&address.to_canonical(), &credential);
-        }
-    }
-
-    fn put_names(&mut self, credential: &Arc<Credential>) {
-        for name in &credential.certificate.names {
-            match name {
-                NamePattern::Exact(name) => self.exact.insert(name.as_str().into(), credential),
-                NamePattern::Wildcard(parent) => {
-                    self.wildcard.insert(parent.as_str().into(), credential);
-                }
-            }
-        }
-        for address in &credential.certificate.addresses {
-            self.addresses.insert(address.to_canonical(), credential);
         }
     }
 
@@ -446,6 +451,17 @@ fn served(candidate: Candidate<'_>) -> Selected<'_> {
 
 fn by_name(a: &Arc<Credential>, b: &Arc<Credential>) -> Ordering {
     a.name.cmp(&b.name)
+}
+
+/// Every name that `key` makes a key of, with who carries it.
+fn names<'c>(
+    credentials: &'c Ordered,
+    key: impl Fn(&NamePattern) -> Option<Box<str>> + Copy + 'c,
+) -> impl Iterator<Item = (Box<str>, &'c Arc<Credential>)> {
+    credentials.iter().flat_map(move |credential| {
+        let names = credential.certificate.names.iter();
+        names.filter_map(move |name| Some((key(name)?, credential)))
+    })
 }
 
 fn best_of_kind(credentials: &Ordered, kind: ClientCapabilities) -> Best {

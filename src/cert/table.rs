@@ -75,6 +75,30 @@ impl<K> Default for Table<K> {
 }
 
 impl<K: Clone + Eq + Hash> Table<K> {
+    /// What comes of putting all these in, in their order; each leaf is made in its size.
+    pub(super) fn of<'c>(items: impl Iterator<Item = (K, &'c Arc<Credential>)>) -> Self {
+        let hasher = DefaultHashBuilder::default();
+        let mut items: Vec<_> = items
+            .map(|(key, credential)| (hasher.hash_one(&key), key, credential))
+            .collect();
+        // As the forks divide them, by the lowest bits first; those of one key stay in their order.
+        items.sort_by_key(|(hash, ..)| hash.reverse_bits());
+        let mut entries: Vec<Entry<K>> = Vec::with_capacity(items.len());
+        for (hash, key, credential) in items {
+            let same_hash = entries.iter_mut().rev().take_while(|it| it.hash == hash);
+            match same_hash.into_iter().find(|it| it.key == key) {
+                Some(entry) => entry.bucket.push(credential),
+                None => {
+                    let bucket = Bucket::One(Arc::clone(credential));
+                    entries.push(Entry { key, bucket, hash });
+                }
+            }
+        }
+        let len = entries.len();
+        let root = Arc::new(node(&mut entries.into_iter(), len, 0));
+        Self { hasher, root, len }
+    }
+
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -127,6 +151,27 @@ fn branch(hash: u64, level: u32) -> usize {
 /// From the end of the hash that forks come to last.
 fn tag(hash: u64) -> u16 {
     (hash >> 48) as u16
+}
+
+/// The node of the first `len` entries, which come as forks divide them.
+fn node<K>(entries: &mut std::vec::IntoIter<Entry<K>>, len: usize, level: u32) -> Node<K> {
+    if len <= FULL || level == DEEPEST {
+        let mut leaf = Leaf::default();
+        leaf.entries.reserve_exact(len);
+        entries.take(len).for_each(|entry| leaf.push(entry));
+        return Node::Leaf(leaf);
+    }
+    let mut branches = [const { None }; WIDTH];
+    let mut left = len;
+    while left > 0 {
+        let waiting = &entries.as_slice()[..left];
+        let at = branch(waiting[0].hash, level);
+        let below = waiting.partition_point(|entry| branch(entry.hash, level) == at);
+        branches[at] = Some(node(entries, below, level + 1));
+        left -= below;
+    }
+    let empty = || Node::Leaf(Leaf::default());
+    Node::Fork(branches.map(|node| Arc::new(node.unwrap_or_else(empty))))
 }
 
 /// Whether the key is a new one.
@@ -308,6 +353,32 @@ mod tests {
 
     fn credential(number: usize) -> Arc<Credential> {
         load(&[sample(&format!("certificate-{number}"), &[])]).remove(0)
+    }
+
+    #[test]
+    fn all_at_once_is_the_same_as_one_after_the_other() {
+        let all: Vec<_> = (0..40).map(credential).collect();
+        // Some keys are carried by one certificate, some by several, and one by all of them, twice.
+        let mut items = Vec::new();
+        for (number, credential) in all.iter().enumerate() {
+            for key in [number, number / 3, 1000, 1000] {
+                items.push((key, credential));
+            }
+        }
+        let mut inserted = Table::default();
+        for (key, credential) in &items {
+            inserted.insert(*key, credential);
+        }
+        let made = Table::of(items.into_iter());
+        assert_eq!(made.len(), inserted.len());
+        for key in 0..=1001 {
+            let (made, inserted) = (made.get(&key), inserted.get(&key));
+            let same = made.iter().zip(inserted).all(|(a, b)| Arc::ptr_eq(a, b));
+            assert!(same && made.len() == inserted.len(), "{key}");
+        }
+        assert_eq!(made.get(&1000).len(), all.len());
+        let empty = Table::<usize>::of(std::iter::empty());
+        assert!(empty.len() == 0 && empty.get(&1).is_empty());
     }
 
     #[test]
