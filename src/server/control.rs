@@ -89,12 +89,11 @@ pub(super) async fn start(config: Config, options: Options) -> Result<Server, St
     // The admin socket comes first: it is what tells a second instance to stay away.
     let (admin_socket, guard) =
         admin::bind(&config.admin.socket, config.admin.mode).map_err(StartError::Admin)?;
-    let store = spawn_blocking({
-        let (options, live) = (store_options(&config.certificates), live.clone());
-        let clock = clock.clone();
-        move || CertStore::open_watched(options, live, clock)
-    });
-    let store = Arc::new(store.await??);
+    // Nothing is served yet that this could hold up. What another thread allocates lies in a heap of
+    // its own, which grows by a few pages at a time.
+    let options_of_store = store_options(&config.certificates);
+    let store = CertStore::open_watched(options_of_store, live.clone(), clock.clone())?;
+    let store = Arc::new(store);
     let shared = Shared {
         metrics: Metrics::new(VERSION),
         limit: ConnectionLimit::new(descriptors::connections(config.limits.connections, allowed)),
