@@ -6,10 +6,11 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use tempfile::NamedTempFile;
 
 use crate::causes;
@@ -271,6 +272,39 @@ pub(crate) enum ReadError {
     Io(io::Error),
 }
 
+/// How a file is opened that may turn out to be something else.
+const NEVER_WAITING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// A folder of which many files are read: each is found from it, and not from the root.
+pub(super) struct OpenFolder {
+    folder: OwnedFd,
+    /// What its files are opened with.
+    flags: OFlags,
+}
+
+impl OpenFolder {
+    /// Opens the folder, if that can be done.
+    pub(super) fn open(directory: &Path) -> Option<Self> {
+        let open = |flags: OFlags| {
+            let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(directory, folder | flags, Mode::empty()).ok()
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | NEVER_WAITING;
+        // To note when each was read takes as long as to read it. Only the owner may forgo it.
+        if let Some(folder) = open(OFlags::NOATIME) {
+            let flags = flags | OFlags::NOATIME;
+            return Some(Self { folder, flags });
+        }
+        open(OFlags::empty()).map(|folder| Self { folder, flags })
+    }
+
+    /// Opens a file of it that was listed as a regular one, if that can be done.
+    pub(super) fn file(&self, name: &str) -> Option<File> {
+        let file = rustix::fs::openat(&self.folder, name, self.flags, Mode::empty());
+        file.ok().map(File::from)
+    }
+}
+
 /// Reads a regular file, through symbolic links, without ever waiting for a FIFO or touching a
 /// device: what it is, is asked before it is opened, and again of what was opened.
 pub(crate) fn read_regular(path: &Path) -> Result<Contents, ReadError> {
@@ -286,12 +320,17 @@ pub(super) fn read_looked_at(path: &Path, found: &fs::Metadata) -> Result<Conten
     acceptable(found)?;
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY))
+        .custom_flags(flags(NEVER_WAITING))
         .open(path)
         .map_err(ReadError::Io)?;
     let metadata = file.metadata().map_err(ReadError::Io)?;
-    acceptable(&metadata)?;
-    let bytes = read_to_end(&file, metadata.len()).map_err(ReadError::Io)?;
+    read_opened(&file, &metadata)
+}
+
+/// The same of a file that is open, of which this was asked since.
+pub(super) fn read_opened(file: &File, metadata: &fs::Metadata) -> Result<Contents, ReadError> {
+    acceptable(metadata)?;
+    let bytes = read_to_end(file, metadata.len()).map_err(ReadError::Io)?;
     match u64::try_from(bytes.len()) {
         Ok(length) if length <= LARGEST_FILE => Ok(Contents {
             bytes,

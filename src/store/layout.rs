@@ -71,6 +71,8 @@ pub(super) struct Files {
     /// Whether one of them changes without a change to the folder: it is reached by a symbolic
     /// link, or lies in a folder of its own.
     pub(super) elsewhere: bool,
+    /// Whether one of them is no regular file.
+    odd: bool,
 }
 
 impl Files {
@@ -82,6 +84,11 @@ impl Files {
     /// Whether there is anything that is a certificate or a request.
     pub(super) fn slot(self) -> bool {
         self.certificate() || self.csr
+    }
+
+    /// Whether all of them are regular files in the folder itself.
+    pub(super) fn plain(self) -> bool {
+        !self.odd && !self.elsewhere
     }
 
     /// The certificates' files, the one that is used first.
@@ -139,6 +146,7 @@ impl Files {
             }
             files.set(ending, true);
             files.elsewhere |= found.is_symlink();
+            files.odd |= !found.is_file();
         }
         if owner == Owner::Other {
             files.look_into(&directory.join(name));
@@ -217,8 +225,9 @@ impl Listing {
             let entry = entry.map_err(error)?;
             let file = entry.file_name();
             let text = file.to_string_lossy();
-            let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            let may_be_folder = linked || entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let kind = entry.file_type().ok();
+            let linked = kind.is_some_and(|kind| kind.is_symlink());
+            let may_be_folder = linked || kind.is_some_and(|kind| kind.is_dir());
             if owner == Owner::Other && may_be_folder && is_folder(&entry.path()) {
                 if check_name(&text).is_ok() {
                     let files = names.entry(text.clone().into_owned()).or_default();
@@ -230,7 +239,8 @@ impl Listing {
             let Some((name, ending)) = listing.note(&text, owner, true) else {
                 continue;
             };
-            if ending == UNSETTLED {
+            let noted_only = ending == UNSETTLED;
+            if noted_only {
                 noted.push(name.to_owned());
             }
             let files = match names.get_mut(name) {
@@ -239,6 +249,7 @@ impl Listing {
             };
             files.set(ending, true);
             files.elsewhere |= linked;
+            files.odd |= !noted_only && !kind.is_some_and(|kind| kind.is_file());
         }
         for name in noted {
             let files = names.entry(name.clone()).or_default();

@@ -1,6 +1,5 @@
 //! What the files of one NAME amount to: a certificate, a request that waits, or a problem.
 
-use std::fs::Metadata;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::cert::{
     Certificate, Credential, CredentialError, PrivateKey, Problem, ProblemCode, TrustAnchors,
     end_entity_first, read_bundle,
 };
-use crate::store::atomic::{Contents, ReadError, read_looked_at, read_regular};
+use crate::store::atomic::{Contents, OpenFolder, read_regular};
 use crate::store::layout::Files;
 use crate::store::requests;
 use crate::store::stamp::{Look, Stamp};
@@ -101,10 +100,24 @@ impl Scan<'_> {
         files: Files,
         previous: Option<&SharedSlot>,
     ) -> Option<SharedSlot> {
+        self.slot_in(None, name, files, previous)
+    }
+
+    /// The same, in the folder that is open.
+    fn slot_in(
+        &self,
+        folder: Option<&OpenFolder>,
+        name: &str,
+        files: Files,
+        previous: Option<&SharedSlot>,
+    ) -> Option<SharedSlot> {
         if !files.slot() {
             return None;
         }
-        let looks = Look::at(self.directory, files.all(name));
+        let looks = match folder.filter(|_| files.plain() && previous.is_none()) {
+            Some(folder) => Look::opening(folder, self.directory, files.all(name)),
+            None => Look::at(self.directory, files.all(name)),
+        };
         let stamp = Stamp::of(&looks);
         if let Some(previous) = previous
             && self.same_anchors
@@ -143,8 +156,9 @@ impl Scan<'_> {
         names: &[(&String, &Files)],
         previous: impl Fn(&str) -> Option<SharedSlot> + Sync,
     ) -> Vec<Option<SharedSlot>> {
+        let folder = OpenFolder::open(self.directory);
         in_parallel(names, |(name, files)| {
-            self.slot(name, **files, previous(name).as_ref())
+            self.slot_in(folder.as_ref(), name, **files, previous(name).as_ref())
         })
     }
 
@@ -330,23 +344,19 @@ impl SourceFile {
 
     /// What was looked at is not asked again what it is.
     fn read_from(directory: &Path, name: String, looks: &[Look]) -> Result<Self, String> {
-        match read(&directory.join(&name), found(looks, &name)) {
+        let read = match look(looks, &name) {
+            Some(look) => look.read(directory),
+            None => read_regular(&directory.join(&name)),
+        };
+        match read {
             Ok(contents) => Ok(Self { name, contents }),
             Err(error) => Err(format!("{name}: {error}")),
         }
     }
 }
 
-fn found<'l>(looks: &'l [Look], file: &str) -> Option<&'l Metadata> {
-    let look = looks.iter().find(|look| look.file == file)?;
-    look.found.as_ref()
-}
-
-fn read(path: &Path, found: Option<&Metadata>) -> Result<Contents, ReadError> {
-    match found {
-        Some(found) => read_looked_at(path, found),
-        None => read_regular(path),
-    }
+fn look<'l>(looks: &'l [Look], file: &str) -> Option<&'l Look> {
+    looks.iter().find(|look| look.file == file)
 }
 
 /// The files that a certificate is made of, unread.
@@ -364,7 +374,7 @@ impl Material {
         let used = certificates.next().unwrap_or_default();
         let certificate = SourceFile::read(scan, used.clone(), looks)?;
         let missing = |file: &str| {
-            let known = found(looks, file).is_some();
+            let known = look(looks, file).is_some_and(Look::is_there);
             !known && scan.directory.join(file).symlink_metadata().is_err()
         };
         let key = match files.key_file(name) {

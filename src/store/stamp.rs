@@ -1,10 +1,12 @@
 //! Whether files are still the ones that were read, without reading them.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::store::atomic::{Contents, OpenFolder, ReadError};
+use crate::store::atomic::{read_looked_at, read_opened, read_regular};
 use crate::time::Clock;
 
 /// File systems count time in steps of up to two seconds: a file that changed a moment ago may change
@@ -23,17 +25,54 @@ pub(super) struct Stamp {
 pub(super) struct Look {
     pub(super) file: String,
     /// `None` if it cannot be looked at.
-    pub(super) found: Option<Metadata>,
+    found: Option<Metadata>,
+    opened: Option<File>,
 }
 
 impl Look {
     /// Looks at files, which need not be there.
     pub(super) fn at(directory: &Path, files: impl Iterator<Item = String>) -> Vec<Self> {
-        let look = |file: String| Self {
-            found: std::fs::metadata(directory.join(&file)).ok(),
-            file,
+        files.map(|file| Self::one(directory, file)).collect()
+    }
+
+    /// Opens files that were listed as regular ones, and looks at what was opened; what cannot be
+    /// opened is only looked at.
+    pub(super) fn opening(
+        folder: &OpenFolder,
+        directory: &Path,
+        files: impl Iterator<Item = String>,
+    ) -> Vec<Self> {
+        let look = |file: String| match folder.file(&file) {
+            Some(opened) => Self {
+                found: opened.metadata().ok(),
+                opened: Some(opened),
+                file,
+            },
+            None => Self::one(directory, file),
         };
         files.map(look).collect()
+    }
+
+    fn one(directory: &Path, file: String) -> Self {
+        Self {
+            found: std::fs::metadata(directory.join(&file)).ok(),
+            opened: None,
+            file,
+        }
+    }
+
+    /// Whether the file is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Reads the file, which may be done once; what is known of it is not asked again.
+    pub(super) fn read(&self, directory: &Path) -> Result<Contents, ReadError> {
+        match (&self.found, &self.opened) {
+            (Some(found), Some(opened)) => read_opened(opened, found),
+            (Some(found), None) => read_looked_at(&directory.join(&self.file), found),
+            (None, _) => read_regular(&directory.join(&self.file)),
+        }
     }
 }
 
@@ -43,7 +82,7 @@ impl Stamp {
     pub(super) fn of(looks: &[Look]) -> Self {
         let mut hash = DefaultHasher::new();
         let mut newest = i64::MIN;
-        for Look { file, found } in looks {
+        for Look { file, found, .. } in looks {
             file.hash(&mut hash);
             let Some(found) = found else {
                 continue;
