@@ -144,9 +144,10 @@ impl Downstream {
         plain: &mut Buffer,
     ) -> Poll<io::Result<()>> {
         if self.unread {
-            self.unread = false;
+            plain.make_room(self.inbound.filled().len());
             let n = plain.append(self.inbound.filled());
             self.inbound.consume(n);
+            self.unread = !self.inbound.filled().is_empty();
             return Poll::Ready(Ok(()));
         }
         let n = ready!(self.socket.poll_read(cx, plain.plaintext_room()))?;

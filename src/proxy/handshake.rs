@@ -163,7 +163,7 @@ impl Connection<'_> {
         }
         let mut finished = handshake.finish().map_err(SessionError::Handshake)?;
         // What came together with the client's last message.
-        let mut plain = Buffer::take();
+        let mut plain = Buffer::with_room(client.unread().len());
         let session = &mut finished.session;
         match session.open(client.unread(), &mut plain, &mut control) {
             Ok(opened) => {
