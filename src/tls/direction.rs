@@ -79,7 +79,9 @@ impl TrafficSecret {
     }
 
     fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+        self.bytes
+            .get(..usize::from(self.length))
+            .unwrap_or_default()
     }
 }
 
@@ -194,7 +196,9 @@ impl Direction {
     /// What rustls would say.
     pub(super) fn open(&mut self, record: &[u8], room: &mut [u8]) -> Result<(u8, usize), Error> {
         let header = record.first_chunk::<HEADER>();
-        let (header, body) = header.zip(record.get(HEADER..)).ok_or(Error::DecryptError)?;
+        let (header, body) = header
+            .zip(record.get(HEADER..))
+            .ok_or(Error::DecryptError)?;
         let explicit = body.get(..self.framing.explicit());
         let (ciphertext, tag) = body
             .get(self.framing.explicit()..)
@@ -241,7 +245,10 @@ impl Direction {
         let mut bytes = [0; 13];
         if let Framing::Tls13 = self.framing {
             bytes[..HEADER].copy_from_slice(header);
-            return Aad::from(Covered { bytes, length: HEADER });
+            return Aad::from(Covered {
+                bytes,
+                length: HEADER,
+            });
         }
         bytes[..8].copy_from_slice(&self.sequence.to_be_bytes());
         // A fragment is never longer than 16 KiB and an allowance.

@@ -78,11 +78,7 @@ impl Handshake {
     ///
     /// # Errors
     /// `control` then holds the alert for the peer.
-    pub fn advance(
-        &mut self,
-        wire: &mut [u8],
-        control: &mut Vec<u8>,
-    ) -> Result<Opened, TlsError> {
+    pub fn advance(&mut self, wire: &mut [u8], control: &mut Vec<u8>) -> Result<Opened, TlsError> {
         let mut opened = Opened::default();
         let mut failed = None;
         let before = control.len();
@@ -114,9 +110,11 @@ impl Handshake {
             goes_on = match failed {
                 Some(_) => self.connection.wants_write(),
                 None if !waits => true,
-                None => !opened.closed && !self.is_done() && self.sees_more(
-                    wire.get(opened.consumed..).unwrap_or_default(),
-                ),
+                None => {
+                    !opened.closed
+                        && !self.is_done()
+                        && self.sees_more(wire.get(opened.consumed..).unwrap_or_default())
+                }
             };
             if control.len() > CONTROL_LIMIT {
                 return Err(TlsError::ControlFlood);

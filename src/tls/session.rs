@@ -235,7 +235,9 @@ impl Session {
         // Nothing may stand behind it under the old key, and nothing is no message (RFC 8446
         // section 5.1).
         let fits = !content.is_empty() && content.len() <= room.len();
-        room.iter_mut().zip(content).for_each(|(to, from)| *to = *from);
+        room.iter_mut()
+            .zip(content)
+            .for_each(|(to, from)| *to = *from);
         let filled = *length + content.len();
         let begins = bytes.iter().zip([KEY_UPDATE, 0, 0, 1]).take(filled);
         if !begins.into_iter().all(|(is, should)| *is == should) {
@@ -309,8 +311,8 @@ impl Session {
         let mut sealed = 0;
         for fragment in plain.chunks(FRAGMENT) {
             let room = wire.room();
-            let needed = self.sent.sealed_length(NEW_KEY.len())
-                + self.sent.sealed_length(fragment.len());
+            let needed =
+                self.sent.sealed_length(NEW_KEY.len()) + self.sent.sealed_length(fragment.len());
             if needed > room.len() {
                 break;
             }
@@ -388,7 +390,7 @@ impl<T: Into<Error>> From<T> for Fault {
         let alert = match &error {
             Error::DecryptError => AlertDescription::BadRecordMac,
             Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-            Error::InvalidMessage(error) => error.clone().into(),
+            Error::InvalidMessage(error) => (*error).into(),
             Error::EncryptError => AlertDescription::InternalError,
             _ => AlertDescription::UnexpectedMessage,
         };

@@ -49,13 +49,19 @@ struct Outcome {
     error: Option<Error>,
 }
 
-fn outcome(suite: CipherSuite, records: &[(u8, &[u8])]) -> Outcome {
+/// The type and content of each.
+type Records<'r> = &'r [(u8, &'r [u8])];
+
+fn outcome(suite: CipherSuite, records: Records<'_>) -> Outcome {
     let (mut server, mut client) = ends(suite);
     let mut wire = Vec::new();
     for (typ, content) in records {
         client.say(*typ, content, &mut wire).unwrap();
         if (*typ, content.first()) == (HANDSHAKE, Some(&KEY_UPDATE)) && content.len() == 5 {
-            client.suite.into_iter().for_each(|suite| client.sent.renew(suite));
+            client
+                .suite
+                .into_iter()
+                .for_each(|suite| client.sent.renew(suite));
         }
     }
     let (mut plain, mut control) = (Buffer::take(), Vec::new());
@@ -67,7 +73,10 @@ fn outcome(suite: CipherSuite, records: &[(u8, &[u8])]) -> Outcome {
         let (typ, n) = client.received.open(&rest[..length], &mut room).unwrap();
         answers.push((typ, room[..n].to_vec()));
         if typ == HANDSHAKE {
-            client.suite.into_iter().for_each(|suite| client.received.renew(suite));
+            client
+                .suite
+                .into_iter()
+                .for_each(|suite| client.received.renew(suite));
         }
         rest = &rest[length..];
     }
@@ -76,7 +85,10 @@ fn outcome(suite: CipherSuite, records: &[(u8, &[u8])]) -> Outcome {
         let (mut wire, before) = (Buffer::take(), control.len());
         server.seal(b"more", &mut wire).unwrap_err();
         server.close(&mut control).unwrap();
-        assert!(wire.is_empty() && control.len() == before, "nothing after the alert");
+        assert!(
+            wire.is_empty() && control.len() == before,
+            "nothing after the alert"
+        );
     }
     Outcome {
         plain: plain.filled().to_vec(),
@@ -100,20 +112,50 @@ const HELLO: (u8, &[u8]) = (HANDSHAKE, &[CLIENT_HELLO, 0, 0, 2, 3, 3]);
 fn what_a_client_may_say_is_taken() {
     let answer = (HANDSHAKE, NEW_KEY.to_vec());
     let refusal = (ALERT, vec![WARNING, NO_RENEGOTIATION]);
-    let cases: &[(CipherSuite, &[(u8, &[u8])], &[u8], bool, Vec<_>)] = &[
+    let cases: &[(CipherSuite, Records<'_>, &[u8], bool, Vec<_>)] = &[
         (TLS13, &[DATA, DATA], b"datadata", false, vec![]),
-        (TLS13, &[(APPLICATION_DATA, b""), DATA], b"data", false, vec![]),
+        (
+            TLS13,
+            &[(APPLICATION_DATA, b""), DATA],
+            b"data",
+            false,
+            vec![],
+        ),
         (TLS13, &[DATA, END, DATA], b"data", true, vec![]),
         // Its level is of no importance.
         (TLS13, &[(ALERT, &[FATAL, CLOSE_NOTIFY])], b"", true, vec![]),
         (TLS13, &[SAYS, DATA], b"data", false, vec![]),
         (TLS13, &[ASKS, DATA], b"data", false, vec![answer.clone()]),
-        (TLS13, &[ASKS, ASKS], b"", false, vec![answer.clone(), answer]),
-        (TLS13, &[(ALERT, &[WARNING, USER_CANCELED]), END], b"", true, vec![]),
-        (TLS12, &[DATA, HELLO, DATA], b"datadata", false, vec![refusal.clone()]),
+        (
+            TLS13,
+            &[ASKS, ASKS],
+            b"",
+            false,
+            vec![answer.clone(), answer],
+        ),
+        (
+            TLS13,
+            &[(ALERT, &[WARNING, USER_CANCELED]), END],
+            b"",
+            true,
+            vec![],
+        ),
+        (
+            TLS12,
+            &[DATA, HELLO, DATA],
+            b"datadata",
+            false,
+            vec![refusal.clone()],
+        ),
         (CHACHA, &[HELLO, DATA], b"data", false, vec![refusal]),
         // no_certificate, of long ago
-        (TLS12, &[(ALERT, &[WARNING, 41]), DATA, END], b"data", true, vec![]),
+        (
+            TLS12,
+            &[(ALERT, &[WARNING, 41]), DATA, END],
+            b"data",
+            true,
+            vec![],
+        ),
     ];
     for (suite, records, plain, closed, answers) in cases {
         let expected = Outcome {
@@ -135,14 +177,22 @@ fn what_a_client_may_not_say_ends_the_connection_with_the_alert_for_it() {
     let long = vec![7; FRAGMENT + 1];
     let updates = vec![ASKS; usize::from(KEY_UPDATES) + 1];
     let warnings = vec![(ALERT, &[WARNING, USER_CANCELED][..]); usize::from(WARNINGS) + 1];
-    let cases: &[(CipherSuite, &[(u8, &[u8])], u8)] = &[
+    let cases: &[(CipherSuite, Records<'_>, u8)] = &[
         (TLS13, &[(CHANGE_CIPHER_SPEC, &[1])], UNEXPECTED),
         (TLS13, &[(0, b"padding alone")], UNEXPECTED),
         (TLS13, &[(24, b"heartbeat")], UNEXPECTED),
         (TLS13, &[HELLO], UNEXPECTED),
         (TLS13, &[(HANDSHAKE, b"")], UNEXPECTED),
-        (TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 2, 0, 0])], UNEXPECTED),
-        (TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0, KEY_UPDATE])], UNEXPECTED),
+        (
+            TLS13,
+            &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 2, 0, 0])],
+            UNEXPECTED,
+        ),
+        (
+            TLS13,
+            &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0, KEY_UPDATE])],
+            UNEXPECTED,
+        ),
         (TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 2])], ILLEGAL),
         // Something between the two parts of a message.
         (TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0]), DATA], UNEXPECTED),
@@ -155,7 +205,11 @@ fn what_a_client_may_not_say_ends_the_connection_with_the_alert_for_it() {
         (TLS12, &[(CHANGE_CIPHER_SPEC, &[1])], UNEXPECTED),
         (TLS12, &[HELLO, HELLO], UNEXPECTED),
         (TLS12, &[SAYS], UNEXPECTED),
-        (TLS12, &[(HANDSHAKE, &[CLIENT_HELLO, 0, 0, 9, 3, 3])], UNEXPECTED),
+        (
+            TLS12,
+            &[(HANDSHAKE, &[CLIENT_HELLO, 0, 0, 9, 3, 3])],
+            UNEXPECTED,
+        ),
         (TLS12, &[(APPLICATION_DATA, &long)], OVERFLOW),
         (TLS12, &[(ALERT, &[])], DECODE),
         (TLS13, &updates, UNEXPECTED),
@@ -164,9 +218,16 @@ fn what_a_client_may_not_say_ends_the_connection_with_the_alert_for_it() {
     for (suite, records, alert) in cases {
         let outcome = outcome(*suite, records);
         let shown = (records.len(), records[0].0, records[0].1.len());
-        assert!(outcome.error.is_some() && !outcome.closed, "{suite:?} {shown:?}");
+        assert!(
+            outcome.error.is_some() && !outcome.closed,
+            "{suite:?} {shown:?}"
+        );
         let last = outcome.answers.last().cloned();
-        assert_eq!(last, Some((ALERT, vec![FATAL, *alert])), "{suite:?} {shown:?}");
+        assert_eq!(
+            last,
+            Some((ALERT, vec![FATAL, *alert])),
+            "{suite:?} {shown:?}"
+        );
     }
 }
 
@@ -207,7 +268,12 @@ fn a_key_update_may_come_in_parts() {
 fn padding_is_taken_off_as_long_as_the_record_is_not_too_long() {
     // The content of a record with padding is what a longer record would have as content, its
     // type in it.
-    for (padding, fits) in [(1, true), (300, true), (FRAGMENT - 4, true), (FRAGMENT - 3, false)] {
+    for (padding, fits) in [
+        (1, true),
+        (300, true),
+        (FRAGMENT - 4, true),
+        (FRAGMENT - 3, false),
+    ] {
         let mut content = b"data".to_vec();
         content.push(APPLICATION_DATA);
         content.resize(5 + padding - 1, 0);
@@ -228,14 +294,19 @@ fn a_changed_cut_replayed_or_swapped_record_is_not_taken() {
         let mut first = Vec::new();
         client.say(APPLICATION_DATA, b"first", &mut first).unwrap();
         let mut second = Vec::new();
-        client.say(APPLICATION_DATA, b"second", &mut second).unwrap();
+        client
+            .say(APPLICATION_DATA, b"second", &mut second)
+            .unwrap();
         let fails = |wire: &[u8]| {
             let (mut server, _) = ends(suite);
             let (mut plain, mut control) = (Buffer::take(), Vec::new());
             let opened = server.open(wire, &mut plain, &mut control);
             (opened.is_err(), plain.filled().to_vec())
         };
-        assert_eq!(fails(&[&first[..], &second].concat()), (false, b"firstsecond".to_vec()));
+        assert_eq!(
+            fails(&[&first[..], &second].concat()),
+            (false, b"firstsecond".to_vec())
+        );
         assert_eq!(fails(&second), (true, vec![]), "out of turn");
         let replayed = [&first[..], &first].concat();
         assert_eq!(fails(&replayed), (true, b"first".to_vec()), "replayed");
@@ -256,7 +327,11 @@ fn a_changed_cut_replayed_or_swapped_record_is_not_taken() {
         }
         for n in 0..40 {
             // Whole records, too short to be any.
-            let short = [&[APPLICATION_DATA, 3, 3, 0, n][..], &vec![0; usize::from(n)]].concat();
+            let short = [
+                &[APPLICATION_DATA, 3, 3, 0, n][..],
+                &vec![0; usize::from(n)],
+            ]
+            .concat();
             assert_eq!(fails(&short), (true, vec![]), "{n} bytes");
         }
     }
@@ -264,7 +339,12 @@ fn a_changed_cut_replayed_or_swapped_record_is_not_taken() {
 
 #[test]
 fn what_is_no_record_is_refused_before_it_is_there_as_a_whole() {
-    for header in [b"GET /", &[23, 2, 3, 0, 9], &[19, 3, 3, 0, 9], &[23, 3, 3, 0x48, 1]] {
+    for header in [
+        b"GET /",
+        &[23, 2, 3, 0, 9],
+        &[19, 3, 3, 0, 9],
+        &[23, 3, 3, 0x48, 1],
+    ] {
         let (mut server, _) = ends(TLS13);
         let mut control = Vec::new();
         let opened = server.open(header, &mut Buffer::take(), &mut control);
@@ -281,7 +361,9 @@ fn more_directions_than_places_take_turns() {
             let mut wire = Buffer::take();
             client.seal(&said, &mut wire).unwrap();
             let mut plain = Buffer::take();
-            server.open(wire.filled(), &mut plain, &mut Vec::new()).unwrap();
+            server
+                .open(wire.filled(), &mut plain, &mut Vec::new())
+                .unwrap();
             assert_eq!(plain.filled(), said);
         }
     }

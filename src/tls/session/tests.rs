@@ -314,7 +314,10 @@ fn keys_are_renewed_in_both_directions() {
 fn a_key_is_replaced_before_it_is_worn_out() {
     let ticketer = Ticketer::new(Clock::System).unwrap();
     let (server, roots) = server(Protocol::Imap, KeyAlgorithm::EcdsaP256, &ticketer);
-    for (version, renews) in [(&rustls::version::TLS13, true), (&rustls::version::TLS12, false)] {
+    for (version, renews) in [
+        (&rustls::version::TLS13, true),
+        (&rustls::version::TLS12, false),
+    ] {
         let mut pair = Pair::new(&server, &Arc::new(client_config(roots.clone(), version)));
         pair.shake_hands(100_000);
         pair.session().limit = 4;
