@@ -368,3 +368,8 @@ fn more_directions_than_places_take_turns() {
         }
     }
 }
+
+#[test]
+fn a_silent_connection_keeps_little_of_tls() {
+    assert!(size_of::<Session>() <= 288);
+}
