@@ -81,8 +81,17 @@ pub struct Session {
     key_updates: u8,
     warnings: u8,
     renegotiations: u8,
-    /// Whether TLS failed: nothing more is said then, the alert was the last.
-    failed: bool,
+    voice: Voice,
+}
+
+/// What may still be said to the peer.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Voice {
+    Everything,
+    /// close_notify was the last word, and the socket may be shut: the peer is only listened to.
+    Ended,
+    /// TLS failed: the alert was the last word, and nothing more is taken either.
+    Failed,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -123,7 +132,7 @@ impl Session {
             key_updates: KEY_UPDATES,
             warnings: WARNINGS,
             renegotiations: 1,
-            failed: false,
+            voice: Voice::Everything,
         })
     }
 
@@ -142,7 +151,7 @@ impl Session {
         control: &mut Vec<u8>,
     ) -> Result<Opened, TlsError> {
         let mut opened = Opened::default();
-        while !opened.closed && !self.failed {
+        while !opened.closed && self.voice != Voice::Failed {
             let rest = wire.get(opened.consumed..).unwrap_or_default();
             let record = match record_length(rest) {
                 Ok(None) => break,
@@ -158,15 +167,15 @@ impl Session {
                 // What stands behind the end does not count.
                 Ok(true) => (opened.closed, opened.consumed) = (true, wire.len()),
                 Err(Fault(alert, error)) => {
-                    if let Some(alert) = alert {
-                        self.say(ALERT, &[FATAL, alert.into()], control)?;
-                    }
-                    self.failed = true;
+                    let said =
+                        alert.map(|alert| self.answer(ALERT, &[FATAL, alert.into()], control));
+                    self.voice = Voice::Failed;
+                    said.transpose()?;
                     return Err(error.into());
                 }
             }
             if control.len() > CONTROL_LIMIT {
-                self.failed = true;
+                self.voice = Voice::Failed;
                 return Err(TlsError::ControlFlood);
             }
         }
@@ -269,8 +278,7 @@ impl Session {
         };
         if let Some(suite) = self.suite {
             self.received.renew(suite);
-            if asks {
-                self.say(HANDSHAKE, &NEW_KEY, control)?;
+            if asks && self.answer(HANDSHAKE, &NEW_KEY, control)? {
                 self.sent.renew(suite);
             }
         }
@@ -292,7 +300,7 @@ impl Session {
                     return Err(PeerMisbehaved::TooManyRenegotiationRequests.into());
                 }
                 self.renegotiations -= 1;
-                self.say(ALERT, &[WARNING, NO_RENEGOTIATION], control)?;
+                self.answer(ALERT, &[WARNING, NO_RENEGOTIATION], control)?;
                 Ok(false)
             }
             _ => Err(unexpected(HANDSHAKE)),
@@ -305,7 +313,7 @@ impl Session {
     /// # Errors
     /// If the keys are exhausted.
     pub fn seal(&mut self, plain: &[u8], wire: &mut Buffer) -> Result<usize, TlsError> {
-        if self.failed {
+        if self.voice != Voice::Everything {
             return Err(Error::EncryptError.into());
         }
         let mut sealed = 0;
@@ -334,10 +342,19 @@ impl Session {
     /// # Errors
     /// If the keys are exhausted.
     pub fn close(&mut self, control: &mut Vec<u8>) -> Result<(), TlsError> {
-        if self.failed {
-            return Ok(());
+        if self.answer(ALERT, &[WARNING, CLOSE_NOTIFY], control)? {
+            self.voice = Voice::Ended;
         }
-        Ok(self.say(ALERT, &[WARNING, CLOSE_NOTIFY], control)?)
+        Ok(())
+    }
+
+    /// Appends a record, unless the last word was said; whether it did.
+    fn answer(&mut self, typ: u8, content: &[u8], control: &mut Vec<u8>) -> Result<bool, Error> {
+        if self.voice != Voice::Everything {
+            return Ok(false);
+        }
+        self.say(typ, content, control)?;
+        Ok(true)
     }
 
     /// Appends a record of any type to `control`.

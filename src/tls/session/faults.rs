@@ -373,3 +373,25 @@ fn more_directions_than_places_take_turns() {
 fn a_silent_connection_keeps_little_of_tls() {
     assert!(size_of::<Session>() <= 288);
 }
+
+#[test]
+fn nothing_is_said_behind_the_end_but_the_peer_is_heard() {
+    for (suite, question) in [(TLS13, ASKS), (TLS12, HELLO)] {
+        let (mut server, mut client) = ends(suite);
+        let mut control = Vec::new();
+        server.close(&mut control).unwrap();
+        let said = control.len();
+        server.close(&mut control).unwrap();
+        let mut wire = Vec::new();
+        client.say(question.0, question.1, &mut wire).unwrap();
+        if let Some(suite) = client.suite {
+            client.sent.renew(suite);
+        }
+        client.say(DATA.0, DATA.1, &mut wire).unwrap();
+        let mut plain = Buffer::take();
+        server.open(&wire, &mut plain, &mut control).unwrap();
+        assert_eq!(plain.filled(), DATA.1, "{suite:?}");
+        assert_eq!(control.len(), said, "{suite:?}");
+        server.seal(b"more", &mut Buffer::take()).unwrap_err();
+    }
+}
